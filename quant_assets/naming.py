@@ -1,0 +1,24 @@
+"""Names that more than one room uses. What belongs here: constants without behaviour."""
+
+OWNER = "team:quant-platform"
+
+GROUP_PRICES = "prices"
+GROUP_MACRO = "macro"
+GROUP_NEWS = "news"
+GROUP_ANALYSIS = "analysis"
+
+POOL_YAHOO = "yahoo"
+POOL_FRED = "fred"
+POOL_NEWS = "news"
+
+TAG_PARTITION = "dagster/partition"
+TAG_RANGE_START = "dagster/asset_partition_range_start"
+TAG_RANGE_END = "dagster/asset_partition_range_end"
+
+IO_MANAGER = "parquet"
+"""Resource key of the IO manager of every dataset."""
+
+
+def market_job(market_key: str, suffix: str) -> str:
+    """Name of a market's job, such as ``us_price`` or ``kr_combined_analysis``."""
+    return f"{market_key}_{suffix}"

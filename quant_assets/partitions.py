@@ -1,0 +1,106 @@
+"""Every partitions definition and mapping, each with why. What belongs here: nothing else.
+
+All are in UTC: Dagster's time-window mapping refuses two timezones, and each session of either
+market lies inside the UTC day of its own date (US 13:30-21:00, Korea 00:00-07:30).
+"""
+
+from datetime import date, datetime, time, timedelta
+from functools import cache
+
+import dagster as dg
+
+from quant_assets.markets import FIRST_SESSION, LAST_CALENDAR_DAY, Market
+
+SESSION_FORMAT = "%Y-%m-%d"
+HOUR_FORMAT = "%Y-%m-%d-%H"
+FIRST_RELEASE_DAY = date(1990, 1, 1)
+REGIME_LOOK_BACK_DAYS = 800
+"""Release days behind a macro state: 13 months of monthly data, publication lag, revisions."""
+
+
+@cache
+def session_partitions(market: Market) -> dg.TimeWindowPartitionsDefinition:
+    """One partition per session of ``market``; the keys are exactly the exchange's sessions.
+
+    Daily windows with the closures excluded: with a Monday-to-Friday cron Friday's window would
+    end on Monday and Friday would appear late. ``end_offset=1`` so that Korea's session, over at
+    06:30 UTC, can be stored the same day; an asset refuses a session that has not closed.
+    """
+    weekend = (0, 6)
+    open_weekend_days = {(day.isoweekday() % 7) for day in market.weekend_sessions}
+    crons = [f"0 0 * * {day}" for day in weekend if day not in open_weekend_days]
+    closed = [*market.closures, *_closed_weekend_days(market, open_weekend_days)]
+    return dg.TimeWindowPartitionsDefinition(
+        start=FIRST_SESSION.isoformat(),
+        fmt=SESSION_FORMAT,
+        cron_schedule="0 0 * * *",
+        timezone="UTC",
+        end_offset=1,
+        exclusions=[*crons, *(datetime.combine(day, time()) for day in closed)],
+    )
+
+
+def _closed_weekend_days(market: Market, weekdays: set[int]) -> list[date]:
+    """Weekend days without a session, needed one by one where a weekday has an extra session."""
+    if not weekdays:
+        return []
+    days = (
+        FIRST_SESSION + timedelta(days=n) for n in range((LAST_CALENDAR_DAY - FIRST_SESSION).days)
+    )
+    return [d for d in days if d.isoweekday() % 7 in weekdays and not market.is_session(d)]
+
+
+@cache
+def hour_partitions(first_day: date) -> dg.TimeWindowPartitionsDefinition:
+    """One partition per UTC hour from ``first_day`` (``QUANT_NEWS_START``), named by its start."""
+    return dg.TimeWindowPartitionsDefinition(
+        start=first_day.strftime(HOUR_FORMAT.replace("%H", "00")),
+        fmt=HOUR_FORMAT,
+        cron_schedule="0 * * * *",
+        timezone="UTC",
+    )
+
+
+@cache
+def release_day_partitions() -> dg.TimeWindowPartitionsDefinition:
+    """One partition per calendar day on which macro values are published or revised.
+
+    ``end_offset=1``: FRED dates its releases in US Central time and the evening run stores the
+    day that is still going on in UTC.
+    """
+    return dg.TimeWindowPartitionsDefinition(
+        start=FIRST_RELEASE_DAY.isoformat(),
+        fmt=SESSION_FORMAT,
+        cron_schedule="0 0 * * *",
+        timezone="UTC",
+        end_offset=1,
+    )
+
+
+def look_back(count: int) -> dg.TimeWindowPartitionMapping:
+    """A partition and the ``count`` before it; between sessions this steps over closures."""
+    return dg.TimeWindowPartitionMapping(
+        start_offset=-count, end_offset=0, allow_nonexistent_upstream_partitions=True
+    )
+
+
+def decision_window() -> dg.TimeWindowPartitionMapping:
+    """The hours of a session's decision window.
+
+    The offsets count sessions and the hours of a closure in between are included: from the UTC
+    day of the session before to that of the session after. ``available_at`` does the exact cut.
+    Hours that do not exist yet (or lie before the first) are left out.
+    """
+    return dg.TimeWindowPartitionMapping(
+        start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True
+    )
+
+
+def session_of(key: str) -> date:
+    """The date that a session's or release day's partition key names."""
+    return date.fromisoformat(key)
+
+
+def hour_of(key: str) -> datetime:
+    """The start of the hour (naive UTC) that an hour's partition key names."""
+    return datetime.strptime(key, HOUR_FORMAT)

@@ -1,0 +1,384 @@
+"""Every setting of the platform, read from the environment once, typed and validated.
+
+What belongs here: names, defaults, units and limits of settings, and what a profile changes.
+No other module reads an environment variable (but ``QUANT_CALENDAR_OVERRIDES``, which belongs to
+the calendars and is checked in ``markets``). A profile changes settings, never code paths:
+
+- ``sandbox`` (default): the real clients talk to the simulated vendors on loopback.
+- ``replay``: the same, the answers come from recorded files (``QUANT_SANDBOX_DATA``).
+- ``live``: the real vendors, with the keys given here.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from quant_assets.domain.scoring_config import ScoringConfig
+from quant_assets.errors import BadConfigurationError
+from quant_assets.markets import Listing, load_universe, market
+from quant_assets.reference import read_rows, reference_path, reference_rows
+
+Profile = Literal["sandbox", "replay", "live"]
+SANDBOX_KEY = "sandbox0" * 4
+"""Key that the sandbox accepts for FRED and Alpha Vantage; it opens nothing else."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the vendors are. ``yahoo_proxy`` is None for the real Yahoo."""
+
+    yahoo_proxy: str | None
+    fred_url: str
+    alpha_vantage_url: str
+    slack_url: str
+    rss_feeds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MacroSeries:
+    """One FRED series; ``publication_lag_days`` is set where ALFRED keeps no vintages."""
+
+    series_id: str
+    name: str
+    units: str
+    frequency: str
+    publication_lag_days: int | None
+
+
+def load_macro_series(source: str) -> tuple[MacroSeries, ...]:
+    """Series of the CSV file ``source``, or the shipped ones if it is empty.
+
+    Raises ``BadConfigurationError`` for a missing file, a missing column or a wrong lag.
+    """
+    rows: Sequence[Mapping[str, str]]
+    if not source:
+        rows = reference_rows("macro_series.csv")
+    elif not Path(source).is_file():
+        raise BadConfigurationError(f"QUANT_MACRO_SERIES: the file {source} does not exist")
+    else:
+        rows = read_rows(Path(source))
+    try:
+        _check_series(rows)
+        series = tuple(
+            MacroSeries(
+                row["series_id"],
+                row["name"],
+                row["units"],
+                row["frequency"],
+                int(row["publication_lag_days"]) if row["publication_lag_days"] else None,
+            )
+            for row in rows
+        )
+    except (KeyError, ValueError) as error:
+        raise BadConfigurationError(
+            f"QUANT_MACRO_SERIES: {source}: {error!r}; the columns are series_id, name, units, "
+            "frequency, publication_lag_days (empty or a number of days)"
+        ) from error
+    if not series:
+        raise BadConfigurationError(f"QUANT_MACRO_SERIES: {source} names no series")
+    return series
+
+
+def _check_series(rows: Sequence[Mapping[str, str]]) -> None:
+    """A series stands once, and its lag is not negative: it would be known before its day."""
+    names = [row["series_id"] for row in rows]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(twice)} named twice")
+    for row in rows:
+        if row["publication_lag_days"] and int(row["publication_lag_days"]) < 0:
+            raise ValueError(f"{row['series_id']} has a negative publication lag")
+
+
+class Settings(BaseSettings):
+    """Settings of one process. Each field's variable is its alias; units are in the name."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    profile: Profile = Field("sandbox", alias="QUANT_PROFILE")
+    home: Path | None = Field(None, alias="QUANT_HOME")
+    dagster_home: Path | None = Field(None, alias="DAGSTER_HOME")
+    data_root: Path | None = Field(None, alias="QUANT_DATA_ROOT")
+    us_universe: str = Field("", alias="QUANT_US_UNIVERSE")
+    kr_universe: str = Field("", alias="QUANT_KR_UNIVERSE")
+    macro_series: str = Field("", alias="QUANT_MACRO_SERIES")
+    first_news_day: date | None = Field(None, alias="QUANT_NEWS_START")
+    scoring: Annotated[dict[str, Any], NoDecode] = Field(
+        default_factory=dict, alias="QUANT_SCORING"
+    )
+
+    fred_api_key: SecretStr = Field(SecretStr(""), alias="FRED_API_KEY")
+    alpha_vantage_api_key: SecretStr = Field(SecretStr(""), alias="ALPHA_VANTAGE_API_KEY")
+    alpha_vantage_calls_per_minute: int | None = Field(
+        None, ge=1, le=1200, alias="QUANT_ALPHA_VANTAGE_CALLS_PER_MINUTE"
+    )
+    alpha_vantage_tickers: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        None, alias="QUANT_ALPHA_VANTAGE_TICKERS"
+    )
+    rss_feeds: Annotated[tuple[str, ...], NoDecode] = Field(
+        (
+            "https://finance.yahoo.com/news/rssindex",
+            "https://www.cnbc.com/id/10000664/device/rss/rss.html",
+            "https://www.koreaherald.com/rss/newsAll",
+        ),
+        alias="QUANT_RSS_FEEDS",
+    )
+    yahoo_workers: int = Field(6, ge=1, le=16, alias="QUANT_YAHOO_WORKERS")
+    yahoo_calls_per_second: float | None = Field(
+        None, gt=0, le=1000, alias="QUANT_YAHOO_CALLS_PER_SECOND"
+    )
+    vendor_timeout_seconds: float = Field(10.0, gt=0, le=120, alias="QUANT_VENDOR_TIMEOUT_SECONDS")
+    minimum_success_ratio: float = Field(0.9, gt=0, le=1, alias="QUANT_MINIMUM_SUCCESS_RATIO")
+
+    slack_bot_token: SecretStr = Field(SecretStr(""), alias="SLACK_BOT_TOKEN")
+    kafka_bootstrap_servers: str = Field("", alias="KAFKA_BOOTSTRAP_SERVERS")
+
+    sandbox_seed: int = Field(7, ge=0, le=2**31 - 1, alias="QUANT_SANDBOX_SEED")
+    sandbox_data: Path | None = Field(None, alias="QUANT_SANDBOX_DATA")
+
+    @field_validator("rss_feeds", "alpha_vantage_tickers", mode="before")
+    @classmethod
+    def _split_list(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("scoring")
+    @classmethod
+    def _scores_can_be_made(cls, values: dict[str, Any]) -> dict[str, Any]:
+        try:
+            ScoringConfig.from_mapping(values)
+        except BadConfigurationError as error:
+            raise ValueError(str(error)) from None
+        return values
+
+    @field_validator("scoring", mode="before")
+    @classmethod
+    def _parse_json(cls, value: Any) -> Any:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise ValueError(f"not JSON ({error}); give an object of scoring fields") from None
+
+    @field_validator("home", "dagster_home", "data_root", "sandbox_data")
+    @classmethod
+    def _expand_user(cls, path: Path | None) -> Path | None:
+        """A file of settings has no shell that would replace ~."""
+        return None if path is None else path.expanduser()
+
+    @field_validator("rss_feeds")
+    @classmethod
+    def _feeds_are_urls(cls, feeds: tuple[str, ...]) -> tuple[str, ...]:
+        for feed in feeds:
+            if not feed.startswith(("http://", "https://")):
+                raise ValueError("each feed is an http(s) address, separated by commas")
+        return feeds
+
+    @model_validator(mode="after")
+    def _replay_has_data(self) -> "Settings":
+        if self.profile == "replay" and self.sandbox_data is None:
+            raise ValueError("the profile 'replay' needs QUANT_SANDBOX_DATA, the recorded files")
+        return self
+
+    @model_validator(mode="after")
+    def _instance_is_of_this_profile(self) -> "Settings":
+        """Two profiles in one instance would mix simulated and real history."""
+        instance = self.dagster_home
+        if instance is not None and instance.parent.name == ".quant":
+            others = {"sandbox", "replay", "live"} - {self.profile}
+            if instance.name in others:
+                raise ValueError(
+                    f"DAGSTER_HOME is the instance of the profile {instance.name!r} ({instance}), "
+                    f"QUANT_PROFILE is {self.profile!r}: run `quant setup --profile {self.profile}`"
+                )
+        return self
+
+    @property
+    def home_dir(self) -> Path:
+        """Directory of this profile: Dagster's instance, data, pictures, caches.
+
+        ``QUANT_HOME``, else the ``DAGSTER_HOME`` of this profile's instance, so that a process
+        that works in another directory finds the same data, else ``.quant/<profile>`` here.
+        """
+        if self.home is not None:
+            return self.home.absolute()
+        if self.dagster_home is not None and self.dagster_home.parent.name == ".quant":
+            return self.dagster_home.absolute()
+        return (Path(".quant") / self.profile).absolute()
+
+    @property
+    def data_dir(self) -> Path:
+        """Root of the stored partitions."""
+        return (self.data_root or self.home_dir / "data").absolute()
+
+    @property
+    def replayed_data(self) -> Path | None:
+        """Directory of the recorded files in the profile ``replay``, else None."""
+        if self.profile != "replay" or self.sandbox_data is None:
+            return None
+        return self.sandbox_data.absolute()
+
+    @property
+    def news_start(self) -> date:
+        """First day of the news partitions.
+
+        Unset: the first recorded article in a replay, else March 2022, where Alpha Vantage begins.
+        """
+        if self.first_news_day is not None:
+            return self.first_news_day
+        if self.replayed_data is not None:
+            from quant_assets.sandbox.replay import first_news_day
+
+            return first_news_day(self.replayed_data)
+        return date(2022, 3, 1)
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether the vendors are the sandbox's (simulated or replayed)."""
+        return self.profile != "live"
+
+    @property
+    def has_fred(self) -> bool:
+        """Whether FRED can be asked: in the live profile it needs a key."""
+        return self.is_sandbox or bool(self.fred_api_key.get_secret_value())
+
+    @property
+    def has_alpha_vantage(self) -> bool:
+        """Whether Alpha Vantage can be asked: in the live profile it needs a key."""
+        return self.is_sandbox or bool(self.alpha_vantage_api_key.get_secret_value())
+
+    @property
+    def yahoo_pace_per_second(self) -> float:
+        """Requests a second to Yahoo: as set, else 4 to the real one and 500 to the sandbox."""
+        return self.yahoo_calls_per_second or (500.0 if self.is_sandbox else 4.0)
+
+    @property
+    def alpha_vantage_pace_per_minute(self) -> int:
+        """Calls a minute to Alpha Vantage: as set, else 5 (free plan), 1,200 to the sandbox."""
+        return self.alpha_vantage_calls_per_minute or (1200 if self.is_sandbox else 5)
+
+    @property
+    def fred_pace_per_minute(self) -> int:
+        """Requests a minute to FRED, whose limit is 120; the sandbox has none."""
+        return 6000 if self.is_sandbox else 110
+
+    def alpha_vantage_asked(self) -> tuple[str, ...]:
+        """Tickers asked for beside the general feed, one call each.
+
+        Unset: none in the live profile, because the free plan's 25 calls a day just cover the
+        general feed every hour; the US universe in the sandbox.
+        """
+        if self.alpha_vantage_tickers is not None:
+            return self.alpha_vantage_tickers
+        if not self.is_sandbox:
+            return ()
+        return tuple(listing.symbol for listing in self.universe("us"))
+
+    def fred_key(self) -> str:
+        """Key sent to FRED."""
+        return SANDBOX_KEY if self.is_sandbox else self.fred_api_key.get_secret_value()
+
+    def alpha_vantage_key(self) -> str:
+        """Key sent to Alpha Vantage."""
+        return SANDBOX_KEY if self.is_sandbox else self.alpha_vantage_api_key.get_secret_value()
+
+    def scoring_config(self) -> ScoringConfig:
+        """Weights, cut points and constants of the scores."""
+        return ScoringConfig.from_mapping(self.scoring)
+
+    def universe(self, market_key: str) -> tuple[Listing, ...]:
+        """Symbols of a market, from ``QUANT_<MARKET>_UNIVERSE`` or the shipped file.
+
+        In a replay the default is every recorded symbol, listed from its first to its last bar.
+        """
+        source = getattr(self, f"{market(market_key).key}_universe")
+        if not source and self.replayed_data is not None:
+            from quant_assets.sandbox.replay import recorded_listings
+
+            return recorded_listings(self.replayed_data, market_key)
+        return load_universe(market_key, source)
+
+    def universe_source(self, market_key: str) -> bytes:
+        """What decides a market's universe: the file's content, the list, or the recording."""
+        source = getattr(self, f"{market(market_key).key}_universe")
+        if not source and self.replayed_data is not None:
+            return str(self.replayed_data).encode()
+        return _content(source, f"universe_{market_key}.csv")
+
+    def macro_source(self) -> bytes:
+        """Content of the file that lists the macro series."""
+        return _content(self.macro_series, "macro_series.csv")
+
+    def series(self) -> tuple[MacroSeries, ...]:
+        """Macro series to keep, from ``QUANT_MACRO_SERIES`` (a CSV file) or the shipped file."""
+        return load_macro_series(self.macro_series)
+
+    def endpoints(self) -> Endpoints:
+        """Addresses of the vendors; in the sandbox profiles finds the sandbox or starts one.
+
+        Called when a run first needs a vendor, never at import: definitions load without it.
+        """
+        if not self.is_sandbox:
+            return Endpoints(
+                yahoo_proxy=None,
+                fred_url="https://api.stlouisfed.org/fred",
+                alpha_vantage_url="https://www.alphavantage.co",
+                slack_url="https://slack.com/api/",
+                rss_feeds=self.rss_feeds,
+            )
+        from quant_assets.sandbox import locate
+
+        base = locate.ensure(self.home_dir, seed=self.sandbox_seed, data_dir=self.replayed_data)
+        return Endpoints(
+            yahoo_proxy=base,
+            fred_url=f"{base}/fred",
+            alpha_vantage_url=base,
+            slack_url=f"{base}/api/",
+            rss_feeds=tuple(f"{base}/rss/{feed}.xml" for feed in ("markets", "companies", "korea")),
+        )
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """Read and validate the settings afresh; ``overrides`` by variable come before the rest.
+
+    Raises ``BadConfigurationError`` that names each wrong variable, what it holds and what is
+    allowed; the value of a secret is never part of it.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise BadConfigurationError(_explain(error)) from None
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return read_settings()
+
+
+def _content(source: str, shipped: str) -> bytes:
+    """Bytes of a setting that is a file, a list or (empty) a shipped file."""
+    if not source:
+        return reference_path(shipped).read_bytes()
+    return Path(source).read_bytes() if Path(source).is_file() else source.encode()
+
+
+def _explain(error: ValidationError) -> str:
+    lines = ["the settings are not usable:"]
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else "settings"
+        field = next((f for f in Settings.model_fields.values() if f.alias == name), None)
+        is_secret = name == "QUANT_RSS_FEEDS" or (
+            field is not None and field.annotation is SecretStr
+        )
+        shown = "" if is_secret or not problem["loc"] else f" = {problem['input']!r}"
+        lines.append(f"  {name}{shown}: {problem['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
