@@ -1,0 +1,1 @@
+"""Pure functions on DataFrames. No I/O, no Dagster, no clock."""
