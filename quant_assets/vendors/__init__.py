@@ -1,0 +1,1 @@
+"""Clients of the vendors, one module each. No Dagster, no settings."""
