@@ -1,0 +1,46 @@
+"""Dagster resources: thin wrappers that turn settings into clients, and their assembly."""
+
+from typing import Any
+
+from quant_assets import naming
+from quant_assets.io_managers.partitioned_parquet import PartitionedParquetIOManager
+from quant_assets.resources.base import (
+    ClockResource,
+    SettingsResource,
+    StoreResource,
+    shown_settings,
+)
+from quant_assets.resources.vendors import (
+    AlphaVantageResource,
+    FredResource,
+    RssResource,
+    YahooResource,
+)
+from quant_assets.settings import Settings
+
+__all__ = [
+    "AlphaVantageResource",
+    "ClockResource",
+    "FredResource",
+    "RssResource",
+    "SettingsResource",
+    "StoreResource",
+    "YahooResource",
+    "build_resources",
+]
+
+
+def build_resources(settings: Settings) -> dict[str, Any]:
+    """Every resource of the code location, by key."""
+    values = shown_settings(settings)
+    root = str(settings.data_dir)
+    return {
+        naming.IO_MANAGER: PartitionedParquetIOManager(root=root, profile=settings.profile),
+        "store": StoreResource(root=root, profile=settings.profile),
+        "clock": ClockResource(),
+        "platform": SettingsResource(values=values),
+        "yahoo": YahooResource(values=values),
+        "fred": FredResource(values=values),
+        "alpha_vantage": AlphaVantageResource(values=values),
+        "rss": RssResource(values=values),
+    }
