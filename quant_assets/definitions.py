@@ -1,0 +1,43 @@
+"""The code location. What belongs here: assembly of what the other rooms make, nothing else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from quant_assets.assets.analysis import build_analysis
+from quant_assets.assets.macro import build_macro
+from quant_assets.assets.news import build_news
+from quant_assets.assets.prices import build_prices
+from quant_assets.checks import build_coverage_checks, build_schema_checks
+from quant_assets.jobs import build_jobs
+from quant_assets.markets import MARKETS
+from quant_assets.resources import build_resources
+from quant_assets.settings import Settings, settings
+from quant_assets.versions import code_versions
+
+
+def build_defs(
+    values: Settings, *, resource_overrides: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """The platform's definitions for ``values``; tests replace resources by key.
+
+    Steps run in the run's own process: jobs have few and light steps, and a process a step costs
+    a second each.
+    """
+    versions = code_versions(values)
+    return dg.Definitions(
+        assets=[
+            *(build_prices(market, versions) for market in MARKETS.values()),
+            *build_macro(versions),
+            *build_news(values.news_start, versions),
+            *(asset for market in MARKETS.values() for asset in build_analysis(market, versions)),
+        ],
+        asset_checks=[*build_schema_checks(), *build_coverage_checks()],
+        jobs=build_jobs(),
+        resources={**build_resources(values), **(resource_overrides or {})},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs(settings())
