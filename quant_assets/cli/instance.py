@@ -1,0 +1,74 @@
+"""The Dagster instance of a profile. What belongs here: its directory, its link, the ``.env`` line.
+
+UI, daemon and every command share one instance, ``.quant/<profile>``. Its ``dagster.yaml`` is a
+link to the checkout's. ``dagster`` commands typed in the checkout find it by the ``DAGSTER_HOME``
+line that ``quant setup`` keeps in ``.env``, which Dagster reads from the working directory.
+"""
+
+import os
+from pathlib import Path
+
+from quant_assets.errors import BadConfigurationError
+from quant_assets.settings import Settings, read_settings, settings
+
+ENV_FILE = Path(".env")
+
+
+def open_profile(profile: str | None = None, data: Path | None = None) -> Settings:
+    """Settle which profile this process works on and prepare its instance.
+
+    The variables of ``.env`` are put into the environment (those set there come first), then
+    ``--profile`` and ``--data``, so that child processes see the same settings.
+    """
+    from dotenv import dotenv_values
+
+    for name, value in dotenv_values(ENV_FILE).items():
+        if value is not None and name != "DAGSTER_HOME":
+            os.environ.setdefault(name, value)
+    if data is not None:
+        profile = "replay"
+        os.environ["QUANT_SANDBOX_DATA"] = str(data.absolute())
+    if profile is not None:
+        os.environ["QUANT_PROFILE"] = profile
+    for name in ("QUANT_HOME", "QUANT_DATA_ROOT"):
+        if os.environ.get(name):
+            os.environ[name] = str(Path(os.environ[name]).absolute())
+    values = read_settings(DAGSTER_HOME=None)
+    os.environ["DAGSTER_HOME"] = str(prepare(values))
+    settings.cache_clear()
+    return values
+
+
+def prepare(values: Settings) -> Path:
+    """Make the profile's directory and its link to the checkout's ``dagster.yaml``."""
+    home = values.home_dir
+    home.mkdir(parents=True, exist_ok=True)
+    link, target = home / "dagster.yaml", checkout() / "dagster.yaml"
+    if not link.exists() or (link.is_symlink() and link.resolve() != target):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+    return home
+
+
+def checkout() -> Path:
+    """Directory that holds ``dagster.yaml`` and ``workspace.yaml``."""
+    here = Path(__file__).resolve().parents[2]
+    for folder in (Path.cwd(), here):
+        if (folder / "dagster.yaml").is_file() and (folder / "workspace.yaml").is_file():
+            return folder
+    raise BadConfigurationError(
+        f"neither {Path.cwd()} nor {here} holds dagster.yaml and workspace.yaml: "
+        "run quant in the checkout"
+    )
+
+
+def write_env_file(values: Settings) -> Path:
+    """Keep the managed lines of ``.env`` at the profile's values; other lines stay untouched."""
+    wanted = {"QUANT_PROFILE": values.profile, "DAGSTER_HOME": str(values.home_dir)}
+    if values.replayed_data is not None:
+        wanted["QUANT_SANDBOX_DATA"] = str(values.replayed_data)
+    old = ENV_FILE.read_text(encoding="utf-8").splitlines() if ENV_FILE.exists() else []
+    kept = [line for line in old if line.split("=", 1)[0].strip() not in wanted]
+    lines = [*kept, *(f"{name}={value}" for name, value in wanted.items())]
+    ENV_FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return ENV_FILE

@@ -1,0 +1,252 @@
+"""Which partitions a range of sessions needs and lacks. What belongs here: planning only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
+from quant_assets.errors import BadConfigurationError
+from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.markets import FIRST_SESSION, Listing, Market
+from quant_assets.naming import market_job
+from quant_assets.partitions import HOUR_FORMAT, REGIME_LOOK_BACK_DAYS
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+HOURS_A_RUN = 1500
+"""News hours of one run: several runs use both cores and show progress."""
+MOST_RANGES = 12
+"""With more gaps than this the whole span is done in one run: a run costs more than a partition."""
+
+
+ANALYSIS = ("technical_indicators", "technical_score", "news_sentiment", "recommendations")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run: a job, the assets of it, and the range of partitions (both ends included)."""
+
+    job: str
+    assets: tuple[str, ...]
+    first: str
+    last: str
+    partitions: int
+
+    @property
+    def title(self) -> str:
+        """For people: job and range."""
+        span = self.first if self.first == self.last else f"{self.first} .. {self.last}"
+        return f"{self.job} {span}"
+
+
+@dataclass(frozen=True)
+class Span:
+    """Sessions of one market that are asked for.
+
+    ``listed_since`` is the first day on which a symbol of the universe was listed, if all of them
+    say when: before it there is nothing to fetch.
+    """
+
+    market: Market
+    sessions: tuple[date, ...]
+    listed_since: date | None = None
+
+
+class Planner:
+    """Finds what is missing: not stored, or stored without Dagster's knowledge of it."""
+
+    def __init__(
+        self,
+        store: ParquetStore,
+        instance: dg.DagsterInstance,
+        now: datetime,
+        versions: Mapping[str, str] | None = None,
+    ) -> None:
+        self._store = store
+        self._instance = instance
+        self._now = now
+        self._versions = versions or {}
+
+    def fetching(self, spans: Sequence[Span], news_start: date) -> list[Task]:
+        """Runs that ask vendors: news (the longest) first, then prices and macro releases."""
+        tasks = self._news(spans, news_start)
+        for span in spans:
+            sessions = with_history(span)
+            asset = f"{span.market.key}/prices"
+            keys = [session.isoformat() for session in sessions]
+            tasks += self._tasks(market_job(span.market.key, "price"), (asset,), keys)
+        first, last = self._release_days(spans)
+        history = _days(first - timedelta(days=REGIME_LOOK_BACK_DAYS), last)
+        return tasks + self._tasks("macro_sync", ("macro/observations",), history)
+
+    def analysis(self, spans: Sequence[Span]) -> list[Task]:
+        """Runs that compute: the analysis of each market, and the regime."""
+        tasks = self._tasks("macro_sync", ("macro/regime",), _days(*self._release_days(spans)))
+        for span in spans:
+            key = span.market.key
+            keys = [session.isoformat() for session in span.sessions]
+            tasks += self._tasks(
+                market_job(key, "combined_analysis"),
+                tuple(f"{key}/{name}" for name in ANALYSIS),
+                keys,
+                again=self._outdated(span),
+            )
+        return tasks
+
+    def _news(self, spans: Sequence[Span], news_start: date) -> list[Task]:
+        earliest = datetime.combine(news_start, datetime.min.time(), UTC)
+        opens = [
+            s.market.hours_of(s.market.offset_session(s.sessions[0], -1))[0].replace(minute=0)
+            for s in spans
+            if s.sessions[0] > news_start
+        ]
+        first = earliest if len(opens) < len(spans) else max(earliest, min(opens))
+        last = max(s.market.decision_at(s.sessions[-1]) for s in spans)
+        end = min(last + timedelta(minutes=59), self._now).replace(
+            minute=0, second=0, microsecond=0
+        )
+        count = int((end - first) / timedelta(hours=1))
+        keys = [(first + timedelta(hours=n)).strftime(HOUR_FORMAT) for n in range(count)]
+        chunks = [keys[n : n + HOURS_A_RUN] for n in range(0, len(keys), HOURS_A_RUN)]
+        assets = ("news/articles", "news/article_sentiment")
+        return [task for chunk in chunks for task in self._tasks("news_crawl", assets, chunk)]
+
+    def _release_days(self, spans: Sequence[Span]) -> tuple[date, date]:
+        """First and last complete release day of the spans; a day ends at 06:00 UTC of the next."""
+        first = min(span.sessions[0] for span in spans)
+        complete = (self._now - timedelta(hours=6)).date() - timedelta(days=1)
+        return first, min(max(span.sessions[-1] for span in spans), complete)
+
+    def _outdated(self, span: Span) -> set[str]:
+        """Sessions whose results are older than the prices or news that they rest on.
+
+        So history that was filled in later, and news that came after a stored sentiment whose
+        decision was still open, enter the results.
+        """
+        key = span.market.key
+        history = [self._written(f"{key}/prices", s.isoformat()) for s in with_history(span)]
+        offset = len(history) - len(span.sessions)
+        outdated = set()
+        for n, session in enumerate(span.sessions):
+            name = session.isoformat()
+            made = min(self._written(f"{key}/{asset}", name) for asset in ANALYSIS)
+            last = offset + n
+            newest = max(history[max(0, last - LOOK_BACK_SESSIONS + 1) : last + 1])
+            if made < max(newest, self._newest_news(span.market, session)):
+                outdated.add(name)
+        return outdated
+
+    def _newest_news(self, market: Market, session: date) -> float:
+        """When the latest hour of the session's decision window was stored."""
+        start = market.hours_of(market.offset_session(session, -1))[0].replace(minute=0)
+        hours = int((market.decision_at(session) - start) / timedelta(hours=1)) + 1
+        keys = [(start + timedelta(hours=n)).strftime(HOUR_FORMAT) for n in range(hours)]
+        return max(self._written("news/article_sentiment", key) for key in keys)
+
+    def _written(self, asset: str, key: str) -> float:
+        """When a partition was stored, seconds since 1970; 0 if it is not."""
+        try:
+            return self._store.path(asset, key).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def _of_another_version(self, asset: str, keys: Sequence[str]) -> set[str]:
+        """Stored sessions that were made under another configuration."""
+        version = self._versions.get(asset)
+        if version is None or asset.startswith("news/"):
+            return set()
+        return {k for k in keys if self._store.info(asset, k).code_version != version}
+
+    def _tasks(
+        self,
+        job: str,
+        assets: tuple[str, ...],
+        keys: Sequence[str],
+        again: frozenset[str] | set[str] = frozenset(),
+    ) -> list[Task]:
+        lacking = set(again)
+        for asset in assets:
+            known = self._materialized(asset)
+            missing = set(self._store.missing(asset, keys))
+            lacking |= missing | {k for k in keys if k not in known}
+            lacking |= self._of_another_version(asset, [k for k in keys if k not in missing])
+        return [Task(job, assets, part[0], part[-1], len(part)) for part in ranges(keys, lacking)]
+
+    def _materialized(self, asset: str) -> set[str]:
+        import dagster as dg
+
+        return set(self._instance.get_materialized_partitions(dg.AssetKey(asset.split("/"))))
+
+
+def ranges(keys: Sequence[str], lacking: set[str]) -> list[list[str]]:
+    """Runs of neighbouring ``keys`` that are lacking; the whole span if there are many gaps."""
+    parts: list[list[str]] = []
+    is_open = False
+    for key in keys:
+        if key not in lacking:
+            is_open = False
+            continue
+        if not is_open:
+            parts.append([])
+        parts[-1].append(key)
+        is_open = True
+    if len(parts) <= MOST_RANGES:
+        return parts
+    first, last = keys.index(parts[0][0]), keys.index(parts[-1][-1])
+    return [list(keys[first : last + 1])]
+
+
+def with_history(span: Span) -> list[date]:
+    """The span's sessions and the look-back that its first one needs, as far as there is one."""
+    first = span.sessions[0]
+    reach = first - timedelta(days=int(LOOK_BACK_SESSIONS * 1.5))
+    earliest = max(FIRST_SESSION, reach, span.listed_since or FIRST_SESSION)
+    before = span.market.sessions(earliest, first - timedelta(days=1))
+    return [*before[-(LOOK_BACK_SESSIONS - 1) :], *span.sessions]
+
+
+def span_of(
+    market: Market,
+    first: date | None,
+    last: date | None,
+    now: datetime,
+    listings: Sequence[Listing] = (),
+    default_days: int = 365,
+) -> Span:
+    """Sessions of ``market`` from ``first`` to ``last``; by default the year up to the last one.
+
+    Sessions that are not complete are left out, and those outside the time in which any of
+    ``listings`` was listed, if all of them say when. Raises ``BadConfigurationError`` if none is
+    left.
+    """
+    since, until = _listed_between(listings)
+    newest = min(market.last_complete_session(now), until or date.max)
+    end = last or newest
+    start = first or end - timedelta(days=default_days - 1)
+    if start < FIRST_SESSION:
+        raise BadConfigurationError(f"the first session of the platform is {FIRST_SESSION}")
+    sessions = tuple(s for s in market.sessions(max(start, since or start), end) if s <= newest)
+    if not sessions:
+        raise BadConfigurationError(
+            f"{market.key}: no complete session from {start} to {end}; the last one is {newest}"
+            + (f", the universe is listed from {since}" if since else "")
+        )
+    return Span(market, sessions, since)
+
+
+def _listed_between(listings: Sequence[Listing]) -> tuple[date | None, date | None]:
+    """First and last day on which any symbol is listed; None where one of them does not say."""
+    first = [listing.listed_on for listing in listings]
+    last = [listing.delisted_on for listing in listings]
+    return (
+        min((d for d in first if d), default=None) if None not in first else None,
+        max((d for d in last if d), default=None) if None not in last else None,
+    )
+
+
+def _days(first: date, last: date) -> list[str]:
+    return [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]

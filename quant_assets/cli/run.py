@@ -1,0 +1,151 @@
+"""``quant run``. What belongs here: planning, executing in two waves, and the closing words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from quant_assets.cli.execute import Outcome, close_dead_runs, run_tasks
+from quant_assets.cli.pictures import save_pictures
+from quant_assets.cli.plan import Planner, Span, Task, span_of
+from quant_assets.cli.show import print_recommendations
+from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.markets import Market
+from quant_assets.sandbox import locate
+from quant_assets.settings import Settings
+from quant_assets.versions import code_versions
+
+
+def run_range(
+    values: Settings,
+    markets: Sequence[Market],
+    first: date | None,
+    last: date | None,
+    workers: int,
+) -> bool:
+    """Do what is missing for the range and print the last recommendations; whether all succeeded.
+
+    First wave: what comes from vendors. Second wave: what is computed from it. A market whose
+    prices failed still gets the analysis of the sessions that are there.
+    """
+    console = Console(stderr=True)
+    now = datetime.now(UTC)
+    store = ParquetStore(values.data_dir, values.profile)
+    spans = [span_of(m, first, last, now, values.universe(m.key)) for m in markets]
+    for span in spans:
+        console.print(
+            f"[bold]{span.market.name}[/bold]: {len(span.sessions)} sessions "
+            f"{span.sessions[0]} .. {span.sessions[-1]}, profile {values.profile}"
+        )
+    outcomes: list[Outcome] = []
+    with dg.DagsterInstance.get() as instance, _sandbox_for_all(values):
+        if count := close_dead_runs(instance):
+            console.print(f"closed {count} run(s) of a command that died")
+        waves: tuple[Callable[[Planner], list[Task]], ...] = (
+            lambda planner: planner.fetching(spans, values.news_start),
+            lambda planner: planner.analysis(spans),
+        )
+        for wave in waves:
+            tasks = wave(Planner(store, instance, now, code_versions(values)))
+            outcomes += _run_wave(console, tasks, instance, workers)
+        shown = _newest_sessions(store, spans)
+        pictures = save_pictures(instance, values, shown)
+    failed = [outcome for outcome in outcomes if outcome.reason]
+    if not outcomes:
+        console.print("Everything was there already.")
+    for span in spans:
+        if session := shown.get(span.market.key):
+            print_recommendations(values, span.market, date.fromisoformat(session), "table")
+    _print_places(console, values, pictures)
+    for outcome in failed:
+        console.print(
+            f"[red]failed[/red] {outcome.task.title}: {outcome.reason}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        console.print(
+            f"  run {outcome.run_id}; `quant run` again does what is missing", soft_wrap=True
+        )
+    return not failed
+
+
+@contextmanager
+def _sandbox_for_all(values: Settings) -> Iterator[None]:
+    """In the sandbox profiles, one sandbox that every worker process finds."""
+    if not values.is_sandbox:
+        yield
+        return
+    with locate.shared(values.home_dir, seed=values.sandbox_seed, data_dir=values.replayed_data):
+        yield
+
+
+def _run_wave(
+    console: Console, tasks: Sequence[Task], instance: dg.DagsterInstance, workers: int
+) -> list[Outcome]:
+    if not tasks:
+        return []
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+        bars = {
+            job: progress.add_task(
+                job, total=sum(t.partitions * len(t.assets) for t in tasks if t.job == job)
+            )
+            for job in dict.fromkeys(task.job for task in tasks)
+        }
+
+        def on_end(outcome: Outcome) -> None:
+            state = "[red]failed[/red]" if outcome.reason else "done"
+            progress.console.print(
+                f"{outcome.task.title}: {state} in {outcome.seconds:.1f} s", highlight=False
+            )
+            for check in outcome.failed_checks:
+                progress.console.print(
+                    f"  check not passed: {check}", highlight=False, soft_wrap=True
+                )
+
+        return run_tasks(
+            tasks,
+            instance,
+            workers=workers,
+            on_progress=lambda task, count: progress.advance(bars[task.job], count),
+            on_end=on_end,
+        )
+
+
+def _newest_sessions(store: ParquetStore, spans: Sequence[Span]) -> dict[str, str]:
+    """The newest session with recommendations of each market's span, where there is one."""
+    newest = {}
+    for span in spans:
+        keys = [session.isoformat() for session in span.sessions]
+        missing = set(store.missing(f"{span.market.key}/recommendations", keys))
+        if stored := [key for key in keys if key not in missing]:
+            newest[span.market.key] = stored[-1]
+    return newest
+
+
+def _print_places(console: Console, values: Settings, pictures: Sequence[str]) -> None:
+    console.print(f"Data:     {values.data_dir}", highlight=False, soft_wrap=True)
+    for picture in pictures:
+        console.print(f"Picture:  {picture}", highlight=False, soft_wrap=True)
+    option = f' ARGS="--data {values.replayed_data}"' if values.replayed_data else ""
+    console.print(
+        f"UI:       make dev{option}, then http://127.0.0.1:3000", highlight=False, soft_wrap=True
+    )
