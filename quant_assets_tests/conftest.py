@@ -1,0 +1,39 @@
+"""Fixtures shared by every test. What belongs here: locations and guards, no behaviour."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_outside_network() -> None:
+    """Send every connection that leaves the machine to a closed port.
+
+    libcurl does not use Python's sockets, so the fence is the proxy that it and requests obey.
+    """
+    os.environ["HTTPS_PROXY"] = os.environ["https_proxy"] = "http://127.0.0.1:9"
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Work in an empty directory without the platform's variables: a checkout may have a .env."""
+    for name in list(os.environ):
+        if name == "DAGSTER_HOME" or (name.startswith("QUANT_") and name != "QUANT_TEST_DATA"):
+            del os.environ[name]
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    os.chdir(tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(scope="session")
+def recorded_data() -> Path:
+    """Directory of the recorded vendor data (``QUANT_TEST_DATA``, default ``../shared/data``)."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(os.environ.get("QUANT_TEST_DATA", default))
+    if not (root / "README.md").is_file():
+        pytest.fail(
+            f"recorded data not found at {root}: set QUANT_TEST_DATA to the directory that holds "
+            "recorded/, prices/, macro/, news/, wire/ and reference/"
+        )
+    return root

@@ -1,0 +1,345 @@
+"""What a range of sessions needs and lacks, on a real store and a real Dagster instance."""
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quant_assets.cli.plan import (
+    HOURS_A_RUN,
+    MOST_RANGES,
+    Planner,
+    Span,
+    Task,
+    ranges,
+    span_of,
+    with_history,
+)
+from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
+from quant_assets.errors import BadConfigurationError
+from quant_assets.io_managers.parquet_store import ParquetStore, empty_frame
+from quant_assets.markets import FIRST_SESSION, KR, US, Market
+from quant_assets.partitions import HOUR_FORMAT, REGIME_LOOK_BACK_DAYS
+from quant_assets.schemas import dataset_of
+
+NOW = datetime(2024, 7, 2, 12, 20, tzinfo=UTC)
+NEWS_START = date(2022, 3, 1)
+ANALYSES = ("technical_indicators", "technical_score", "news_sentiment", "recommendations")
+NEWS = ("news/articles", "news/article_sentiment")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ParquetStore:
+    return ParquetStore(tmp_path, "sandbox")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as one:
+        yield one
+
+
+@pytest.fixture
+def planner(store: ParquetStore, instance: dg.DagsterInstance) -> Planner:
+    return Planner(store, instance, NOW)
+
+
+def _span(market: Market, first: str, last: str) -> Span:
+    return span_of(market, date.fromisoformat(first), date.fromisoformat(last), NOW)
+
+
+def _have(
+    store: ParquetStore,
+    instance: dg.DagsterInstance,
+    assets: Sequence[str],
+    keys: Sequence[str],
+    written_at: datetime | None = None,
+) -> None:
+    """Store partitions and tell the instance of them."""
+    for asset in assets:
+        dataset = dataset_of(asset)
+        for key in keys:
+            written = store.write(dataset, asset, key, empty_frame(dataset), "1")
+            if written_at is not None:
+                os.utime(written.path, (written_at.timestamp(), written_at.timestamp()))
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(asset_key=asset.split("/"), partition=key)
+            )
+
+
+def _analyses(market: str) -> tuple[str, ...]:
+    return tuple(f"{market}/{name}" for name in ANALYSES)
+
+
+def _combined(tasks: Sequence[Task]) -> list[tuple[str, str, int]]:
+    """Ranges of the markets' analysis among ``tasks``."""
+    combined = [task for task in tasks if task.job.endswith("_combined_analysis")]
+    return [(task.first, task.last, task.partitions) for task in combined]
+
+
+def test_ranges_are_runs_of_neighbours_that_lack() -> None:
+    keys = list("abcdefgh")
+    assert ranges(keys, set()) == []
+    assert ranges(keys, set(keys)) == [keys]
+    assert ranges(keys, {"a", "b", "e", "h"}) == [["a", "b"], ["e"], ["h"]]
+    assert ranges(keys, {"z", "c"}) == [["c"]]
+    assert ranges([], {"a"}) == []
+
+
+def test_many_gaps_become_one_range_from_the_first_to_the_last() -> None:
+    keys = [f"{n:03d}" for n in range(100)]
+    gaps = {f"{n:03d}" for n in range(10, 10 + 2 * MOST_RANGES, 2)}
+    assert ranges(keys, gaps) == [[gap] for gap in sorted(gaps)]
+    more = {*gaps, "090"}
+    assert ranges(keys, more) == [keys[10:91]]
+
+
+@given(lacking=st.sets(st.integers(0, 60)))
+def test_ranges_cover_what_lacks_in_order(lacking: set[int]) -> None:
+    keys = [f"{n:02d}" for n in range(60)]
+    wanted = {f"{n:02d}" for n in lacking} & set(keys)
+    parts = ranges(keys, {f"{n:02d}" for n in lacking})
+    flat = [key for part in parts for key in part]
+    assert flat == sorted(set(flat))
+    assert wanted <= set(flat)
+    assert len(parts) <= MOST_RANGES
+    if len(parts) > 1:
+        assert set(flat) == wanted
+
+
+def test_a_span_is_the_complete_sessions_of_a_range() -> None:
+    newest = US.last_complete_session(NOW)
+    assert newest == date(2024, 7, 1)
+    year = span_of(US, None, None, NOW)
+    assert year.sessions[-1] == newest
+    assert year.sessions[0] == date(2023, 7, 3)
+    assert span_of(US, date(2024, 6, 27), date(2024, 12, 31), NOW).sessions == (
+        date(2024, 6, 27), date(2024, 6, 28), date(2024, 7, 1),
+    )  # fmt: skip
+    assert span_of(KR, date(2024, 7, 1), None, NOW).sessions[-1] == date(2024, 7, 2)
+    until_june = span_of(US, None, date(2024, 6, 28), NOW, default_days=5)
+    assert until_june.sessions[0] == date(2024, 6, 24)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        (date(2024, 7, 2), None, "2024-07-02 to 2024-07-01.*last one is 2024-07-01"),
+        (date(2024, 6, 29), date(2024, 6, 30), "2024-06-29 to 2024-06-30"),
+        (date(2024, 6, 28), date(2024, 6, 27), "2024-06-28 to 2024-06-27"),
+        (date(1999, 12, 31), None, "2000-01-03"),
+    ],
+)
+def test_a_span_without_complete_sessions_is_refused(
+    first: date, last: date | None, said: str
+) -> None:
+    with pytest.raises(BadConfigurationError, match=said):
+        span_of(US, first, last, NOW)
+
+
+@pytest.mark.parametrize("market", [US, KR], ids=["us", "kr"])
+def test_the_first_session_brings_its_look_back(market: Market) -> None:
+    span = _span(market, "2024-06-03", "2024-06-28")
+    sessions = with_history(span)
+    assert sessions[-len(span.sessions) :] == list(span.sessions)
+    assert len(sessions) == len(span.sessions) + LOOK_BACK_SESSIONS - 1
+    assert sessions == market.sessions(sessions[0], sessions[-1])
+
+
+def test_the_look_back_begins_with_the_calendar() -> None:
+    span = _span(US, "2000-03-01", "2000-03-31")
+    assert with_history(span)[0] == FIRST_SESSION
+
+
+def test_everything_is_planned_where_nothing_is_stored(planner: Planner) -> None:
+    span = _span(US, "2024-06-24", "2024-06-28")
+    tasks = planner.fetching([span], NEWS_START)
+    by_job = {(task.job, task.assets): task for task in tasks}
+    prices = by_job["us_price", ("us/prices",)]
+    assert (prices.last, prices.partitions) == ("2024-06-28", LOOK_BACK_SESSIONS + 4)
+    news = by_job["news_crawl", NEWS]
+    # From the open of the session before (21 June, 13:30) to that of the one after (1 July, 13:30).
+    assert (news.first, news.last) == ("2024-06-21-13", "2024-07-01-13")
+    assert news.partitions == 10 * 24 + 1
+    observations = by_job["macro_sync", ("macro/observations",)]
+    first = date(2024, 6, 24) - timedelta(days=REGIME_LOOK_BACK_DAYS)
+    assert (observations.first, observations.last) == (first.isoformat(), "2024-06-28")
+    assert tasks[0].job == "news_crawl"
+    assert len(tasks) == 3
+    regime, analysis = planner.analysis([span])
+    week = ("2024-06-24", "2024-06-28", 5)
+    assert regime == Task("macro_sync", ("macro/regime",), *week)
+    assert analysis == Task("us_combined_analysis", _analyses("us"), *week)
+    assert analysis.title == "us_combined_analysis 2024-06-24 .. 2024-06-28"
+
+
+def test_the_news_cover_the_decision_windows_of_every_market(planner: Planner) -> None:
+    spans = [_span(US, "2024-06-28", "2024-06-28"), _span(KR, "2024-06-28", "2024-06-28")]
+    news = [task for task in planner.fetching(spans, NEWS_START) if task.job == "news_crawl"]
+    # Korea opens at 00:00 UTC the day before, the US open three days later.
+    assert (news[0].first, news[-1].last) == ("2024-06-27-00", "2024-07-01-13")
+    needed = {
+        hour.strftime(HOUR_FORMAT)
+        for span in spans
+        for hour in _hours_of_decision(span.market, span.sessions[0])
+    }
+    planned = _hours(news[0].first, news[-1].last)
+    assert needed <= set(planned)
+
+
+def _hours_of_decision(market: Market, session: date) -> list[datetime]:
+    start = market.hours_of(market.offset_session(session, -1))[0].replace(minute=0)
+    count = int((market.decision_at(session) - start) / timedelta(hours=1)) + 1
+    hours = [start + timedelta(hours=n) for n in range(count)]
+    return [hour for hour in hours if hour < market.decision_at(session)]
+
+
+def _hours(first: str, last: str) -> list[str]:
+    start, end = (datetime.strptime(key, HOUR_FORMAT) for key in (first, last))
+    count = int((end - start) / timedelta(hours=1)) + 1
+    return [(start + timedelta(hours=n)).strftime(HOUR_FORMAT) for n in range(count)]
+
+
+def test_news_end_with_the_last_hour_that_is_over(planner: Planner) -> None:
+    tasks = planner.fetching([_span(US, "2024-07-01", "2024-07-01")], NEWS_START)
+    assert tasks[0].last == "2024-07-02-11"
+    macro = [task for task in tasks if task.job == "macro_sync"]
+    assert [task.last for task in macro] == ["2024-07-01"]
+
+
+def test_a_release_day_that_goes_on_is_left_for_tomorrow(planner: Planner) -> None:
+    today = _span(KR, "2024-07-02", "2024-07-02")
+    fetching = planner.fetching([today], NEWS_START)
+    assert [t.last for t in fetching if t.job == "macro_sync"] == ["2024-07-01"]
+    assert {t.job for t in planner.analysis([today])} == {"kr_combined_analysis"}
+
+
+def test_news_begin_with_their_first_day(planner: Planner) -> None:
+    span = _span(US, "2024-06-24", "2024-06-28")
+    assert planner.fetching([span], date(2024, 6, 26))[0].first == "2024-06-26-00"
+    later = planner.fetching([span], date(2024, 7, 2))
+    assert "news_crawl" not in {task.job for task in later}
+
+
+def test_the_first_session_of_all_has_none_before_it(planner: Planner) -> None:
+    span = _span(US, "2000-01-03", "2000-01-07")
+    tasks = planner.fetching([span], NEWS_START)
+    assert {task.job for task in tasks} == {"us_price", "macro_sync"}
+    assert [task.first for task in tasks if task.job == "us_price"] == ["2000-01-03"]
+
+
+def test_hours_are_done_in_chunks(planner: Planner) -> None:
+    span = _span(US, "2024-01-02", "2024-06-28")
+    news = [task for task in planner.fetching([span], NEWS_START) if task.job == "news_crawl"]
+    assert [task.partitions for task in news[:-1]] == [HOURS_A_RUN] * (len(news) - 1)
+    assert 0 < news[-1].partitions <= HOURS_A_RUN
+    planned = [hour for task in news for hour in _hours(task.first, task.last)]
+    assert planned == _hours("2023-12-29-14", "2024-07-01-13")
+
+
+def test_what_is_stored_and_known_is_not_planned(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    span = _span(US, "2024-06-03", "2024-06-07")
+    keys = [session.isoformat() for session in span.sessions]
+    _have(store, instance, [*_analyses("us"), "macro/regime"], keys)
+    assert planner.analysis([span]) == []
+    _have(store, instance, NEWS, _hours("2024-06-08-00", "2024-06-10-13"))
+    tasks = planner.fetching([span], date(2024, 6, 8))
+    assert {task.job for task in tasks} == {"us_price", "macro_sync"}
+    assert "news_crawl" in {task.job for task in planner.fetching([span], date(2024, 6, 7))}
+
+
+def test_a_file_that_is_gone_is_planned_again(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    span = _span(US, "2024-06-03", "2024-06-07")
+    keys = [session.isoformat() for session in span.sessions]
+    _have(store, instance, _analyses("us"), keys)
+    store.delete("us/technical_score", [keys[1], keys[3]])
+    tasks = planner.analysis([span])
+    assert _combined(tasks) == [(keys[1], keys[1], 1), (keys[3], keys[3], 1)]
+    assert tasks[-1].title == f"us_combined_analysis {keys[3]}"
+
+
+def test_a_file_that_dagster_does_not_know_is_planned_again(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    span = _span(KR, "2024-06-03", "2024-06-07")
+    keys = [session.isoformat() for session in span.sessions]
+    _have(store, instance, _analyses("kr"), keys[:2])
+    dataset = dataset_of("kr/recommendations")
+    for asset in _analyses("kr"):
+        for key in keys[2:]:
+            store.write(dataset_of(asset), asset, key, empty_frame(dataset_of(asset)), "1")
+    assert "2024-06-06" not in keys  # Memorial Day
+    assert len(store.read(dataset, "kr/recommendations", keys)) == 0
+    assert _combined(planner.analysis([span])) == [(keys[2], keys[-1], len(keys) - 2)]
+
+
+def test_many_gaps_are_done_in_one_run(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    span = _span(US, "2024-04-15", "2024-05-31")
+    keys = [session.isoformat() for session in span.sessions]
+    _have(store, instance, _analyses("us"), keys)
+    store.delete("us/recommendations", keys[4 : 4 + 2 * (MOST_RANGES + 1) : 2])
+    assert _combined(planner.analysis([span])) == [
+        (keys[4], keys[4 + 2 * MOST_RANGES], 2 * MOST_RANGES + 1)
+    ]
+
+
+def test_news_stored_after_a_sentiment_make_it_again(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    """The window of 1 July is open until 2 July 13:30; that of 24 June has long been closed."""
+    span = _span(US, "2024-06-24", "2024-07-01")
+    keys = [session.isoformat() for session in span.sessions]
+    made = datetime(2024, 7, 2, 12, 0, tzinfo=UTC)
+    _have(store, instance, _analyses("us"), keys, made)
+    assert _combined(planner.analysis([span])) == []
+    _have(store, instance, ["news/article_sentiment"], ["2024-07-02-11"], made + timedelta(hours=1))
+    assert _combined(planner.analysis([span])) == [("2024-07-01", "2024-07-01", 1)]
+    _have(store, instance, ["news/article_sentiment"], ["2024-07-02-14"], made + timedelta(hours=3))
+    assert _combined(planner.analysis([span])) == [("2024-07-01", "2024-07-01", 1)]
+
+
+def test_history_filled_in_later_makes_the_results_again(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    span = _span(US, "2024-06-24", "2024-07-01")
+    keys = [session.isoformat() for session in span.sessions]
+    made = datetime(2024, 7, 2, 12, 0, tzinfo=UTC)
+    _have(store, instance, _analyses("us"), keys, made)
+    _have(store, instance, ["us/prices"], ["2024-06-26"], made + timedelta(minutes=1))
+    assert _combined(planner.analysis([span])) == [("2024-06-26", "2024-07-01", 4)]
+
+
+def test_another_configuration_makes_the_results_again(
+    store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    span = _span(US, "2024-06-24", "2024-07-01")
+    keys = [session.isoformat() for session in span.sessions]
+    _have(store, instance, _analyses("us"), keys, NOW)
+    stored = store.info("us/recommendations", keys[0]).code_version
+    same = Planner(store, instance, NOW, {"us/recommendations": stored})
+    assert _combined(same.analysis([span])) == []
+    other = Planner(store, instance, NOW, {"us/recommendations": "1-other"})
+    assert _combined(other.analysis([span])) == [(keys[0], keys[-1], len(keys))]
+
+
+def test_each_market_is_planned_by_itself(planner: Planner) -> None:
+    spans = [_span(US, "2024-06-24", "2024-06-28"), _span(KR, "2024-06-26", "2024-06-28")]
+    assert [(t.job, t.first, t.partitions) for t in planner.analysis(spans)] == [
+        ("macro_sync", "2024-06-24", 5),
+        ("us_combined_analysis", "2024-06-24", 5),
+        ("kr_combined_analysis", "2024-06-26", 3),
+    ]
+    fetching = planner.fetching(spans, NEWS_START)
+    assert [t.job for t in fetching if t.job.endswith("_price")] == ["us_price", "kr_price"]
+    assert len([t for t in fetching if t.job == "macro_sync"]) == 1
