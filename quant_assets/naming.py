@@ -15,6 +15,9 @@ TAG_PARTITION = "dagster/partition"
 TAG_RANGE_START = "dagster/asset_partition_range_start"
 TAG_RANGE_END = "dagster/asset_partition_range_end"
 
+TAG_REBUILD = "quant/rebuild"
+"""Run tag: make the partitions from the kept raw answers, without asking the vendor."""
+
 IO_MANAGER = "parquet"
 """Resource key of the IO manager of every dataset."""
 

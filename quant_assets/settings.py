@@ -16,6 +16,7 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -137,6 +138,21 @@ class Settings(BaseSettings):
     )
     vendor_timeout_seconds: float = Field(10.0, gt=0, le=120, alias="QUANT_VENDOR_TIMEOUT_SECONDS")
     minimum_success_ratio: float = Field(0.9, gt=0, le=1, alias="QUANT_MINIMUM_SUCCESS_RATIO")
+    us_minimum_success_ratio: float | None = Field(
+        None, gt=0, le=1, alias="QUANT_US_MINIMUM_SUCCESS_RATIO"
+    )
+    kr_minimum_success_ratio: float | None = Field(
+        None, gt=0, le=1, alias="QUANT_KR_MINIMUM_SUCCESS_RATIO"
+    )
+    late_bar_wait_seconds: float | None = Field(
+        None, ge=0, le=600, alias="QUANT_LATE_BAR_WAIT_SECONDS"
+    )
+    alpha_vantage_calls_per_day: int | None = Field(
+        None, ge=1, le=100_000, alias="QUANT_ALPHA_VANTAGE_CALLS_PER_DAY"
+    )
+    article_text: bool = Field(False, alias="QUANT_ARTICLE_TEXT")
+    sentiment_model: Path | None = Field(None, alias="QUANT_SENTIMENT_MODEL")
+    raw_retention_days: int = Field(90, ge=0, le=3650, alias="QUANT_RAW_RETENTION_DAYS")
 
     slack_bot_token: SecretStr = Field(SecretStr(""), alias="SLACK_BOT_TOKEN")
     kafka_bootstrap_servers: str = Field("", alias="KAFKA_BOOTSTRAP_SERVERS")
@@ -168,7 +184,7 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise ValueError(f"not JSON ({error}); give an object of scoring fields") from None
 
-    @field_validator("home", "dagster_home", "data_root", "sandbox_data")
+    @field_validator("home", "dagster_home", "data_root", "sandbox_data", "sentiment_model")
     @classmethod
     def _expand_user(cls, path: Path | None) -> Path | None:
         """A file of settings has no shell that would replace ~."""
@@ -269,6 +285,39 @@ class Settings(BaseSettings):
     def fred_pace_per_minute(self) -> int:
         """Requests a minute to FRED, whose limit is 120; the sandbox has none."""
         return 6000 if self.is_sandbox else 110
+
+    @property
+    def alpha_vantage_daily_calls(self) -> int | None:
+        """Calls a day to Alpha Vantage: as set, else 25 (free plan), uncounted in the sandbox."""
+        return self.alpha_vantage_calls_per_day or (None if self.is_sandbox else 25)
+
+    @property
+    def late_bar_pause_seconds(self) -> float:
+        """Pause before a late bar is asked for again: as set, else 30; none in the sandbox."""
+        if self.late_bar_wait_seconds is not None:
+            return self.late_bar_wait_seconds
+        return 0.0 if self.is_sandbox else 30.0
+
+    def success_ratio(self, market_key: str) -> float:
+        """Share of a market's symbols that the vendor must answer for."""
+        own: float | None = getattr(self, f"{market(market_key).key}_minimum_success_ratio")
+        return self.minimum_success_ratio if own is None else own
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every key and token in force, for masking them; also those inside feed addresses."""
+        keys = (
+            self.fred_key(),
+            self.alpha_vantage_key(),
+            self.slack_bot_token.get_secret_value(),
+            *(urlsplit(feed).password or "" for feed in self.rss_feeds),
+        )
+        return tuple(key for key in keys if key)
+
+    @property
+    def raw_dir(self) -> Path:
+        """Where the vendors' raw answers are kept."""
+        return self.home_dir / "raw"
 
     def alpha_vantage_asked(self) -> tuple[str, ...]:
         """Tickers asked for beside the general feed, one call each.

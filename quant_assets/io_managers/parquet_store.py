@@ -125,6 +125,15 @@ class ParquetStore:
             ]
 
     @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Let one process at a time into what ``name`` (an asset) stands for."""
+        locks = self.root / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with (locks / name.replace("/", ".")).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
     def _writing(self, dataset: Dataset, asset: str, parts: Sequence[Part]) -> Iterator[None]:
         """Hold the asset's lock where writing depends on what is stored, else nothing."""
         folder = self._folder(asset)
@@ -134,10 +143,7 @@ class ParquetStore:
             if dataset.on_rewrite == "replace":
                 yield
                 return
-            locks = self.root / ".locks"
-            locks.mkdir(exist_ok=True)
-            with (locks / asset.replace("/", ".")).open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with self.lock(asset):
                 yield
         except OSError as error:
             raise BadDataError(

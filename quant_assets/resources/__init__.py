@@ -6,6 +6,8 @@ from quant_assets import naming
 from quant_assets.io_managers.partitioned_parquet import PartitionedParquetIOManager
 from quant_assets.resources.base import (
     ClockResource,
+    Fetch,
+    RawResource,
     SettingsResource,
     StoreResource,
     shown_settings,
@@ -21,7 +23,9 @@ from quant_assets.settings import Settings
 __all__ = [
     "AlphaVantageResource",
     "ClockResource",
+    "Fetch",
     "FredResource",
+    "RawResource",
     "RssResource",
     "SettingsResource",
     "StoreResource",
@@ -39,6 +43,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "store": StoreResource(root=root, profile=settings.profile),
         "clock": ClockResource(),
         "platform": SettingsResource(values=values),
+        "raw": RawResource(values=values),
         "yahoo": YahooResource(values=values),
         "fred": FredResource(values=values),
         "alpha_vantage": AlphaVantageResource(values=values),

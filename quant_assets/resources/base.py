@@ -5,9 +5,12 @@ from typing import Any
 
 import dagster as dg
 
+from quant_assets import naming
 from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import Listing
 from quant_assets.settings import Settings, read_settings
+from quant_assets.vendors.archive import NoTape, RawArchive, Recording, Replay, Scope
 
 _SHOWN_SETTINGS = frozenset(
     {
@@ -22,6 +25,13 @@ _SHOWN_SETTINGS = frozenset(
         "yahoo_calls_per_second",
         "vendor_timeout_seconds",
         "minimum_success_ratio",
+        "us_minimum_success_ratio",
+        "kr_minimum_success_ratio",
+        "late_bar_wait_seconds",
+        "alpha_vantage_calls_per_day",
+        "article_text",
+        "sentiment_model",
+        "raw_retention_days",
         "sandbox_seed",
         "sandbox_data",
     }
@@ -64,6 +74,65 @@ class ClockResource(dg.ConfigurableResource[Any]):
         return datetime.fromisoformat(self.fixed_now) if self.fixed_now else datetime.now(UTC)
 
 
+class RawResource(SettingsResource):
+    """The vendors' answers as they came: kept by every fetch, read by a rebuild."""
+
+    def archive(self) -> RawArchive:
+        """The archive of this profile; it masks every secret of the settings."""
+        settings = self.settings()
+        return RawArchive(settings.raw_dir, settings.secrets)
+
+    def fetch(self, context: dg.AssetExecutionContext, now: datetime) -> "Fetch":
+        """Begin the fetch of a run: a recording one, or a replay where the run's tag asks for it.
+
+        Raises ``BadConfigurationError`` if a rebuild finds no kept answers.
+        """
+        asset = context.asset_key.to_user_string()
+        keys = sorted(context.partition_keys)
+        settings = self.settings()
+        if context.run.tags.get(naming.TAG_REBUILD):
+            return Fetch(asset, self.archive().replay(asset, keys[0], keys[-1]), None)
+        scope = Scope(keys[0], keys[-1], now)
+        if not settings.raw_retention_days:
+            return Fetch(asset, NoTape(scope), None)
+        return Fetch(asset, self.archive().record(scope), settings.raw_retention_days)
+
+
+class Fetch:
+    """One fetch of an asset: what it is for, the tape of its answers, and their keeping.
+
+    In a rebuild ``first``, ``last`` and ``now`` are those of the fetch that is repeated, which may
+    have been for more partitions than the run; otherwise they are the run's.
+    """
+
+    def __init__(
+        self, asset: str, tape: Recording | Replay | NoTape, retention_days: int | None
+    ) -> None:
+        self.tape = tape
+        self.first, self.last, self.now = tape.scope.first, tape.scope.last, tape.scope.now
+        self._asset = asset
+        self._retention_days = retention_days
+
+    @property
+    def is_rebuild(self) -> bool:
+        """Whether kept answers are used and no vendor is asked."""
+        return isinstance(self.tape, Replay)
+
+    def keep(self) -> dict[str, Any]:
+        """Write down what the fetch rests on, before its rows are stored; facts for the metadata.
+
+        Also removes, once a day, what is older than ``QUANT_RAW_RETENTION_DAYS``.
+        """
+        if isinstance(self.tape, Replay):
+            return {"rebuilt_from": self.tape.manifest.path.name}
+        if isinstance(self.tape, NoTape):
+            return {}
+        assert self._retention_days is not None
+        path = self.tape.save(self._asset)
+        self.tape.archive.prune_daily(datetime.now(UTC), self._retention_days)
+        return {"raw_answers": path.name}
+
+
 class StoreResource(dg.ConfigurableResource[Any]):
     """Stored partitions, for assets that merge with what they stored before and for checks."""
 
@@ -73,3 +142,7 @@ class StoreResource(dg.ConfigurableResource[Any]):
     def open(self) -> ParquetStore:
         """The store of this run."""
         return ParquetStore(self.root, self.profile)
+
+    def quarantine(self, asset: str) -> Quarantine:
+        """The refused rows of an asset."""
+        return Quarantine(self.open(), asset)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import requests
 
     from quant_assets.vendors.alpha_vantage import AlphaVantageClient
+    from quant_assets.vendors.archive import Tape
     from quant_assets.vendors.fred import FredClient
     from quant_assets.vendors.rss import RssClient
     from quant_assets.vendors.yahoo import YahooClient
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class YahooResource(SettingsResource):
     """Daily bars, splits and dividends of Yahoo Finance."""
 
-    def client(self) -> "YahooClient":
+    def client(self, tape: "Tape | None" = None) -> "YahooClient":
         """A client with the run's pace, workers and timeout."""
         from quant_assets.vendors.yahoo import YahooClient
 
@@ -28,13 +29,14 @@ class YahooResource(SettingsResource):
             workers=settings.yahoo_workers,
             max_per_second=settings.yahoo_pace_per_second,
             timeout_seconds=settings.vendor_timeout_seconds,
+            tape=tape,
         )
 
 
 class FredResource(SettingsResource):
     """Macro series of FRED and their vintages of ALFRED."""
 
-    def client(self) -> "FredClient":
+    def client(self, tape: "Tape | None" = None) -> "FredClient":
         """A client with the run's key and pace."""
         from quant_assets.vendors.fred import FredClient
         from quant_assets.vendors.http import Pacer
@@ -43,7 +45,7 @@ class FredResource(SettingsResource):
         return FredClient(
             settings.fred_key(),
             settings.endpoints().fred_url,
-            _session(settings),
+            _session(settings, tape),
             pacer=Pacer(max_per_minute=settings.fred_pace_per_minute),
         )
 
@@ -55,7 +57,7 @@ class AlphaVantageResource(SettingsResource):
         """Whether there is a key to ask with."""
         return self.settings().has_alpha_vantage
 
-    def client(self) -> "AlphaVantageClient":
+    def client(self, tape: "Tape | None" = None) -> "AlphaVantageClient":
         """A client with the run's key and pace."""
         from quant_assets.vendors.alpha_vantage import AlphaVantageClient
         from quant_assets.vendors.http import Pacer
@@ -64,7 +66,7 @@ class AlphaVantageResource(SettingsResource):
         return AlphaVantageClient(
             settings.alpha_vantage_key(),
             settings.endpoints().alpha_vantage_url,
-            _session(settings),
+            _session(settings, tape),
             pacer=Pacer(max_per_minute=settings.alpha_vantage_pace_per_minute),
         )
 
@@ -76,14 +78,14 @@ class RssResource(SettingsResource):
         """Addresses of the feeds."""
         return self.settings().endpoints().rss_feeds
 
-    def client(self) -> "RssClient":
+    def client(self, tape: "Tape | None" = None) -> "RssClient":
         """A client with the run's timeout."""
         from quant_assets.vendors.rss import RssClient
 
-        return RssClient(_session(self.settings()))
+        return RssClient(_session(self.settings(), tape))
 
 
-def _session(settings: Settings) -> "requests.Session":
+def _session(settings: Settings, tape: "Tape | None") -> "requests.Session":
     """A session with the run's timeout, three retries and the platform's name."""
     from quant_assets.vendors.http import build_session
 
@@ -92,4 +94,5 @@ def _session(settings: Settings) -> "requests.Session":
         backoff_seconds=1.0,
         timeout_seconds=settings.vendor_timeout_seconds,
         user_agent="quant-assets",
+        tape=tape,
     )

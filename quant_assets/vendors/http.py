@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +19,14 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from quant_assets.errors import PermanentError, QuantAssetsError, TransientError
+from quant_assets.vendors.archive import (
+    Answer,
+    NoTape,
+    Tape,
+    is_local,
+    kept_headers,
+    request_key,
+)
 from quant_assets.vendors.redaction import protect_logs, redact
 
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
@@ -43,14 +50,31 @@ class _TimeoutAdapter(HTTPAdapter):
 
 
 class _Session(requests.Session):
-    """Goes to loopback directly: proxy variables of the environment are for the outside."""
+    """Goes to loopback directly: proxy variables of the environment are for the outside.
+
+    ``tape`` sees every answer, and may give one in the vendor's place.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self._tape = tape
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        key = request_key(request.url or "")
+        kept = self._tape.find(key)
+        if kept is not None:
+            return _response(request, kept)
+        response = super().send(request, **kwargs)
+        headers = kept_headers(response.headers)
+        self._tape.note(key, Answer(response.status_code, headers, response.content))
+        return response
 
     def merge_environment_settings(
         self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
     ) -> Any:
         given = {**self.proxies, **(proxies or {})}
         settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
-        if _is_loopback(urlsplit(str(url)).hostname or ""):
+        if is_local(urlsplit(str(url)).hostname or ""):
             settings["proxies"] = given
         return settings
 
@@ -62,13 +86,15 @@ def build_session(
     timeout_seconds: float,
     retry_after_max_seconds: int = 60,
     user_agent: str,
+    tape: Tape | None = None,
 ) -> requests.Session:
     """Return a session that retries reads and never waits without a limit.
 
     Repeats GET and HEAD after 429, 5xx, connection errors and timeouts, up to ``retries`` times,
     waiting ``backoff_seconds * 2**n`` or what Retry-After asks, at most
     ``retry_after_max_seconds``: urllib3 alone would honour six hours. The last answer is returned
-    whatever its status, so that ``classify_response`` can name it.
+    whatever its status, so that ``classify_response`` can name it. ``tape`` keeps the answers, or
+    gives kept ones.
     """
     retry = Retry(
         total=retries,
@@ -80,7 +106,7 @@ def build_session(
         raise_on_status=False,
         retry_after_max=retry_after_max_seconds,
     )
-    session = _Session()
+    session = _Session(tape or NoTape())
     adapter = _TimeoutAdapter(timeout_seconds, retry)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
@@ -306,10 +332,12 @@ def _is_html(response: requests.Response) -> bool:
     return start.startswith((b"<!doctype html", b"<html"))
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _response(request: requests.PreparedRequest, answer: Answer) -> requests.Response:
+    """A kept answer as requests would have given it."""
+    response = requests.Response()
+    response.status_code = answer.status
+    response.headers.update(answer.headers)
+    response.url = request.url or ""
+    response.request = request
+    response._content = answer.body
+    return response

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
-_SECRET_PARAMETERS = ("apikey", "api_key", "token", "access_token", "crumb")
+SECRET_PARAMETERS = ("apikey", "api_key", "token", "access_token", "crumb")
 _QUERY = re.compile(
-    rf"(?i)(?<![\w-])((?:{'|'.join(_SECRET_PARAMETERS)})=)[^&\s\"'<>#)\]]+",
+    rf"(?i)(?<![\w-])((?:{'|'.join(SECRET_PARAMETERS)})=)[^&\s\"'<>#)\]]+",
 )
 _LOGGERS_THAT_PRINT_ADDRESSES = ("urllib3.connectionpool", "urllib3.util.retry", "yfinance")
 
@@ -24,10 +24,22 @@ def redact_query(text: str) -> str:
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Mask every secret, plain or URL-quoted, and every secret query parameter in ``text``."""
-    forms = {form for s in secrets if s for form in (s, quote(s, safe=""), quote_plus(s))}
-    for form in sorted(forms, key=len, reverse=True):
+    for form in _forms(secrets):
         text = text.replace(form, MASK)
     return redact_query(text)
+
+
+def redact_bytes(content: bytes, secrets: Iterable[str]) -> bytes:
+    """Mask every secret, plain or URL-quoted, in bytes of any encoding that keeps ASCII."""
+    for form in _forms(secrets):
+        content = content.replace(form.encode(), MASK.encode())
+    return content
+
+
+def _forms(secrets: Iterable[str]) -> list[str]:
+    """A secret as it may stand in a text, longest first."""
+    forms = {form for s in secrets if s for form in (s, quote(s, safe=""), quote_plus(s))}
+    return sorted(forms, key=len, reverse=True)
 
 
 class _RedactingFilter(logging.Filter):

@@ -34,6 +34,7 @@ from quant_assets.errors import (
     PermanentError,
     TransientError,
 )
+from quant_assets.vendors.archive import Tape
 from quant_assets.vendors.http import Pacer
 from quant_assets.vendors.redaction import protect_logs, redact_query
 from quant_assets.vendors.yahoo_transport import (
@@ -130,6 +131,7 @@ class YahooClient:
         rate_limit_threshold: int = 5,
         minimum_success_ratio: float = 0.0,
         sleep: Callable[[float], None] = time.sleep,
+        tape: Tape | None = None,
     ) -> None:
         """Prepare the client; no request is made.
 
@@ -144,7 +146,9 @@ class YahooClient:
         quieten_yfinance()
         protect_logs()
         session = YahooSession(
-            proxy_url=proxy_url, pacer=Pacer(max_per_second=max_per_second, sleep=sleep)
+            proxy_url=proxy_url,
+            pacer=Pacer(max_per_second=max_per_second, sleep=sleep),
+            tape=tape,
         )
         self._transport = new_transport(session)
         self._timezones = Timezones(cache_dir / "timezones.json")

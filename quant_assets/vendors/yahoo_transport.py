@@ -25,6 +25,7 @@ from yfinance.data import YfData
 from yfinance.exceptions import YFRateLimitError
 
 from quant_assets.errors import BadDataError, PermanentError, TransientError
+from quant_assets.vendors.archive import Answer, NoTape, Tape, kept_headers, request_key
 from quant_assets.vendors.http import Pacer
 
 _CHART_PATH = "/v8/finance/chart/"
@@ -64,21 +65,47 @@ class YahooSession(Session):  # type: ignore[type-arg]
     would drop cookie and crumb of all threads and ask again, also after 404 and 429.
     """
 
-    def __init__(self, *, proxy_url: str | None, pacer: Pacer) -> None:
+    def __init__(self, *, proxy_url: str | None, pacer: Pacer, tape: Tape | None = None) -> None:
         self._is_redirected = proxy_url is not None
         self._pacer = pacer
+        self.tape = tape or NoTape()
         super().__init__(
             impersonate="chrome", proxies={"http": proxy_url} if proxy_url is not None else None
         )
 
     def request(self, method: Any, url: str, *args: Any, **kwargs: Any) -> Response:
-        """Send one request; raises what ``check_status`` raises, and libcurl's own errors."""
-        self._pacer.wait()
-        if self._is_redirected:
-            url = "http://" + url.removeprefix("https://")
-        response: Response = super().request(method, url, *args, **kwargs)
-        check_status(response, urlsplit(url).path)
+        """Send one request; raises what ``check_status`` raises, and libcurl's own errors.
+
+        The tape keeps the charts, and none of what opens a session (cookie, crumb).
+        """
+        path = urlsplit(url).path
+        key = request_key(f"https://yahoo{path}", kwargs.get("params"))
+        kept = self.tape.find(key) if path.startswith(_CHART_PATH) else None
+        if kept is not None:
+            response = _response(kept)
+        else:
+            self._pacer.wait()
+            if self._is_redirected:
+                url = "http://" + url.removeprefix("https://")
+            response = super().request(method, url, *args, **kwargs)
+            if path.startswith(_CHART_PATH):
+                answer = Answer(response.status_code, _headers(response), response.content)
+                self.tape.note(key, answer)
+        check_status(response, path)
         return response
+
+
+def _headers(response: Response) -> dict[str, str]:
+    return kept_headers({name: value or "" for name, value in response.headers.items()})
+
+
+def _response(answer: Answer) -> Response:
+    """A kept answer as libcurl would have given it."""
+    response = Response()
+    response.status_code = answer.status
+    response.headers.update(dict(answer.headers))
+    response.content = answer.body
+    return response
 
 
 def check_status(response: Any, path: str) -> None:
@@ -120,6 +147,12 @@ class Transport(YfData):  # type: ignore[misc]
     def cache_get(self, url: str, params: Any = None, timeout: float = 30) -> Any:
         """Ask Yahoo: yfinance's version caches errors too, and a retry would get them back."""
         return self.get(url, params, timeout)
+
+    def _get_cookie_and_crumb(self, timeout: float = 30) -> Any:
+        """Open a session, unless only kept answers are read."""
+        if self._session.tape.is_closed:
+            return None, self._cookie_strategy
+        return super()._get_cookie_and_crumb(timeout)
 
     def _load_cookie_curlCffi(self) -> bool:  # noqa: N802
         return False
@@ -218,6 +251,7 @@ class SymbolTicker(yfinance.Ticker):  # type: ignore[misc]
     ) -> None:
         super().__init__(symbol, session=transport._session)
         self._data = _Recorder(transport)
+        self._session_tape: Tape = transport._session.tape
         self._timezones = timezones
         self._timeout_seconds = timeout_seconds
 
@@ -239,11 +273,26 @@ class SymbolTicker(yfinance.Ticker):  # type: ignore[misc]
     def _get_ticker_tz(self, timeout: float) -> str | None:
         """Look up or ask the timezone: yfinance's version opens SQLite files and ignores timeouts.
 
-        It also falls back to further pages for unknown symbols, which this does not.
+        It also falls back to further pages for unknown symbols, which this does not. The tape
+        keeps the timezone, because the parameters of a chart's request follow from it.
         """
+        tape, key = self._session_tape, f"timezone of {self.ticker}"
+        if tape.is_closed:
+            return self._kept_timezone(key)
         name = self._timezones.get(self.ticker)
         if name is None:
             name = self._fetch_ticker_tz(self._timeout_seconds)
             if name is not None:
                 self._timezones.put(self.ticker, name)
+        if name is not None:
+            tape.note(key, Answer(200, {}, name.encode()))
         return name
+
+    def _kept_timezone(self, key: str) -> str | None:
+        """The timezone on the tape; a symbol without one was refused, which the tape has too."""
+        try:
+            kept = self._session_tape.find(key)
+        except BadDataError:
+            name: str | None = self._fetch_ticker_tz(self._timeout_seconds)
+            return name
+        return None if kept is None else kept.body.decode()
