@@ -57,6 +57,7 @@ class Market:
     ``price_decimals`` is the precision of a price as traded (US: 0.0001, Korea: whole won, two
     decimals kept because recorded histories carry adjusted prices).
     ``hours`` lists the regular local trading hours, each with the date they began.
+    ``price_limit`` is the widest move in a day that the exchange allows (0.3 is 30 %).
     """
 
     key: str
@@ -67,6 +68,7 @@ class Market:
     price_decimals: int
     vendor_delay: timedelta
     hours: tuple[tuple[date, time, time], ...] = field(repr=False)
+    price_limit: float | None = None
 
     def regular_hours(self, day: date) -> tuple[time, time]:
         """Regular open and close, local time, in force on ``day``."""
@@ -189,6 +191,7 @@ KR = Market(
         (date(1998, 12, 7), time(9, 0), time(15, 0)),
         (date(2016, 8, 1), time(9, 0), time(15, 30)),
     ),
+    price_limit=0.30,
 )
 MARKETS: Mapping[str, Market] = {market.key: market for market in (US, KR)}
 

@@ -18,6 +18,13 @@ TAG_RANGE_END = "dagster/asset_partition_range_end"
 TAG_REBUILD = "quant/rebuild"
 """Run tag: make the partitions from the kept raw answers, without asking the vendor."""
 
+INCOMPLETE = "quant/incomplete"
+"""``DataFrame.attrs`` key: why the rows are not all that there should be.
+
+The IO manager stores the rows and then fails the step with this text: good rows are not lost, and
+the partition does not count as materialized.
+"""
+
 IO_MANAGER = "parquet"
 """Resource key of the IO manager of every dataset."""
 

@@ -16,17 +16,32 @@ VENDOR_RETRY = dg.RetryPolicy(
 """For steps that ask a vendor. Only ``TransientError`` is retried: see ``typed_failures``."""
 
 
+LONGEST_WAIT_SECONDS = 300.0
+"""A step waits at most so long for a vendor that names a time; longer ones are for the next run."""
+
+
+def is_last_attempt(context: dg.AssetExecutionContext) -> bool:
+    """Whether ``VENDOR_RETRY`` will not run the step again."""
+    return bool(context.retry_number >= VENDOR_RETRY.max_retries)
+
+
 @contextmanager
 def typed_failures() -> Iterator[None]:
     """Let a retry policy act on the type of the error.
 
-    A transient error passes and is retried; every other error of the platform becomes a Dagster
-    failure that no policy retries, with the error's type and message in its metadata.
+    A transient error passes and is retried, after the time that the vendor asks for if it named
+    one; every other error of the platform becomes a Dagster failure that no policy retries, with
+    the error's type and message in its metadata.
     """
     try:
         yield
-    except TransientError:
-        raise
+    except TransientError as error:
+        if error.retry_after_seconds is None:
+            raise
+        raise dg.RetryRequested(
+            max_retries=VENDOR_RETRY.max_retries,
+            seconds_to_wait=min(error.retry_after_seconds, LONGEST_WAIT_SECONDS),
+        ) from error
     except QuantAssetsError as error:
         raise dg.Failure(
             description=str(error),

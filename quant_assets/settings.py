@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from quant_assets.domain.macro_series import MacroSeries, parse_series
 from quant_assets.domain.scoring_config import ScoringConfig
 from quant_assets.errors import BadConfigurationError
 from quant_assets.markets import Listing, load_universe, market
@@ -42,21 +43,10 @@ class Endpoints:
     rss_feeds: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class MacroSeries:
-    """One FRED series; ``publication_lag_days`` is set where ALFRED keeps no vintages."""
-
-    series_id: str
-    name: str
-    units: str
-    frequency: str
-    publication_lag_days: int | None
-
-
 def load_macro_series(source: str) -> tuple[MacroSeries, ...]:
     """Series of the CSV file ``source``, or the shipped ones if it is empty.
 
-    Raises ``BadConfigurationError`` for a missing file, a missing column or a wrong lag.
+    Raises ``BadConfigurationError`` for a missing file and for whatever ``parse_series`` refuses.
     """
     rows: Sequence[Mapping[str, str]]
     if not source:
@@ -66,35 +56,12 @@ def load_macro_series(source: str) -> tuple[MacroSeries, ...]:
     else:
         rows = read_rows(Path(source))
     try:
-        _check_series(rows)
-        series = tuple(
-            MacroSeries(
-                row["series_id"],
-                row["name"],
-                row["units"],
-                row["frequency"],
-                int(row["publication_lag_days"]) if row["publication_lag_days"] else None,
-            )
-            for row in rows
-        )
-    except (KeyError, ValueError) as error:
+        return parse_series(rows)
+    except ValueError as error:
         raise BadConfigurationError(
-            f"QUANT_MACRO_SERIES: {source}: {error!r}; the columns are series_id, name, units, "
-            "frequency, publication_lag_days (empty or a number of days)"
+            f"QUANT_MACRO_SERIES: {source or 'the shipped list'}: {error}; the columns are "
+            "series_id, name, units, frequency, publication_lag_days (empty or a number of days)"
         ) from error
-    if not series:
-        raise BadConfigurationError(f"QUANT_MACRO_SERIES: {source} names no series")
-    return series
-
-
-def _check_series(rows: Sequence[Mapping[str, str]]) -> None:
-    """A series stands once, and its lag is not negative: it would be known before its day."""
-    names = [row["series_id"] for row in rows]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{', '.join(twice)} named twice")
-    for row in rows:
-        if row["publication_lag_days"] and int(row["publication_lag_days"]) < 0:
-            raise ValueError(f"{row['series_id']} has a negative publication lag")
 
 
 class Settings(BaseSettings):

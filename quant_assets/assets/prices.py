@@ -1,5 +1,6 @@
 """``us/prices`` and ``kr/prices``. What belongs here: fetching daily bars, recording coverage."""
 
+import time
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -7,20 +8,34 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from quant_assets import naming
-from quant_assets.assets.common import Versions, dataset_spec, markdown_table, record, run_sessions
+from quant_assets.assets.common import (
+    Versions,
+    dataset_spec,
+    markdown_table,
+    record,
+    run_sessions,
+)
 from quant_assets.errors import BadConfigurationError, BadDataError, PermanentError, TransientError
 from quant_assets.markets import Listing, Market, expected_rows
-from quant_assets.partitions import session_partitions
-from quant_assets.policies import SINGLE_RUN, VENDOR_RETRY, typed_failures
-from quant_assets.resources import ClockResource, YahooResource
+from quant_assets.partitions import session_of, session_partitions
+from quant_assets.policies import SINGLE_RUN, VENDOR_RETRY, is_last_attempt, typed_failures
+from quant_assets.resources import ClockResource, RawResource, StoreResource, YahooResource
+from quant_assets.schemas import dataset_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quant_assets.domain.price_bars import JudgedBars, Sift
+    from quant_assets.io_managers.parquet_store import ParquetStore
+    from quant_assets.resources import Fetch
     from quant_assets.vendors.yahoo import DailyBars
 
-EVENT_MARGIN = timedelta(days=14)
-"""Asked before the first session, so that an event on a closure finds the bar after it."""
+MARGIN = timedelta(days=45)
+"""Asked before the first session: the memory of the rules (30 days) and, for an event on a closure,
+the bar after it."""
+LATE_ROUNDS = 2
+"""How often symbols whose last bar has not come yet are asked again."""
+SHOWN = 50
 
 
 def build_prices(market: Market, versions: Versions) -> dg.AssetsDefinition:
@@ -39,31 +54,97 @@ def build_prices(market: Market, versions: Versions) -> dg.AssetsDefinition:
         pool=naming.POOL_YAHOO,
     )
     def prices(
-        context: dg.AssetExecutionContext, yahoo: YahooResource, clock: ClockResource
+        context: dg.AssetExecutionContext,
+        yahoo: YahooResource,
+        clock: ClockResource,
+        store: StoreResource,
+        raw: RawResource,
     ) -> Any:
+        from quant_assets.domain.price_bars import stored_pairs
+
         with typed_failures():
             sessions = run_sessions(context)
+            fetch = raw.fetch(context, clock.now())
             refuse_open_sessions(market, sessions, clock)
-            listings = [
-                listing
-                for listing in yahoo.listings(market.key)
-                if listing.trades_between(sessions[0], sessions[-1])
-            ]
-            if not listings:
-                raise BadConfigurationError(
-                    f"{market.key}: no symbol of the universe was listed between {sessions[0]} and "
-                    f"{sessions[-1]}"
-                )
-            fetched = yahoo.client().daily_bars(
-                [listing.yahoo_symbol for listing in listings],
-                sessions[0] - EVENT_MARGIN,
-                clock.now().date(),
+            listings = _listed(market, yahoo, session_of(fetch.first), session_of(fetch.last))
+            fetched = fetch_bars(market, yahoo, listings, fetch)
+            shortfall = _shortfall(fetched, listings, yahoo.settings().success_ratio(market.key))
+            if shortfall and not is_last_attempt(context):
+                raise TransientError(shortfall)
+            kept = fetch.keep()
+            quarantine = store.quarantine(f"{market.key}/prices")
+            judged, facts = bars_of_sessions(
+                market,
+                sessions,
+                listings,
+                fetched,
+                stored=stored_bars(market, store.open(), sessions),
+                sift=quarantine.sift,
             )
-            _demand_success(fetched, listings, yahoo.settings().minimum_success_ratio)
-            frame, facts = bars_of_sessions(market, sessions, listings, fetched)
-            return record(context, frame, facts)
+            quarantine.settle(
+                context.partition_keys, judged.held, set(stored_pairs(judged.frame)), fetch.now
+            )
+            if judged.frame.empty:
+                raise BadDataError(
+                    f"{market.key}/prices: every row of {sessions[0]} .. {sessions[-1]} is in "
+                    f"quarantine; see `quant quarantine list {market.key}/prices`"
+                )
+            frame = record(context, judged.frame, {**facts, **kept})
+            frame.attrs[naming.INCOMPLETE] = shortfall
+            return frame
 
     return prices
+
+
+def _listed(market: Market, yahoo: YahooResource, first: date, last: date) -> list[Listing]:
+    listings = [x for x in yahoo.listings(market.key) if x.trades_between(first, last)]
+    if not listings:
+        raise BadConfigurationError(
+            f"{market.key}: no symbol of the universe was listed between {first} and {last}"
+        )
+    return listings
+
+
+def fetch_bars(
+    market: Market, yahoo: YahooResource, listings: Sequence[Listing], fetch: "Fetch"
+) -> "DailyBars":
+    """The vendor's bars; symbols whose last bar has not come are asked again after a pause.
+
+    Of a session that has just closed Yahoo has some bars later than others. Only symbols that
+    traded in the session before are waited for: the others are halted.
+    """
+    first, last = session_of(fetch.first), session_of(fetch.last)
+    client = yahoo.client(fetch.tape)
+    span = (first - MARGIN, fetch.now.date())
+    fetched = client.daily_bars([listing.yahoo_symbol for listing in listings], *span)
+    if fetch.is_rebuild or last != market.last_complete_session(fetch.now):
+        return fetched
+    for _ in range(LATE_ROUNDS):
+        late = late_symbols(market, last, fetched)
+        if not late:
+            break
+        time.sleep(yahoo.settings().late_bar_pause_seconds)
+        fetched = fetched.updated(client.daily_bars(late, *span))
+    return fetched
+
+
+def late_symbols(market: Market, last: date, fetched: "DailyBars") -> list[str]:
+    """Answered symbols with a bar in the session before ``last`` and none in ``last``."""
+    import pandas as pd
+
+    before = market.sessions(last - MARGIN, last - timedelta(days=1))[-1]
+    dates = fetched.bars["session_date"]
+    have = set(fetched.bars.loc[dates == pd.Timestamp(last), "symbol"])
+    traded = fetched.bars.loc[dates == pd.Timestamp(before), "symbol"]
+    return [str(symbol) for symbol in traded if symbol not in have]
+
+
+def stored_bars(market: Market, store: "ParquetStore", sessions: Sequence[date]) -> "pd.DataFrame":
+    """What is stored of the sessions and of the time before that the rules look at."""
+    asset = f"{market.key}/prices"
+    days = market.sessions(sessions[0] - MARGIN, sessions[-1])
+    frame = store.readable(dataset_of(asset), asset, [day.isoformat() for day in days])
+    return frame[["session_date", "symbol", "close", "volume"]]
 
 
 def refuse_open_sessions(market: Market, sessions: Sequence[date], clock: ClockResource) -> None:
@@ -80,81 +161,89 @@ def refuse_open_sessions(market: Market, sessions: Sequence[date], clock: ClockR
         )
 
 
-def _demand_success(
-    fetched: "DailyBars", listings: Sequence[Listing], minimum_ratio: float
-) -> None:
-    """Raise ``TransientError`` if too few symbols were answered, naming the failed ones.
+def _shortfall(fetched: "DailyBars", listings: Sequence[Listing], minimum_ratio: float) -> str:
+    """Why the answers do not suffice, naming the failed symbols; empty if they do.
 
     One of several may fail. If none has a bar the calendar is in doubt, which is said later.
     """
     if all(o.status in ("empty", "unknown_symbol") for o in fetched.outcomes):
-        return
+        return ""
     failed = [o for o in fetched.outcomes if o.status not in ("ok", "unknown_symbol")]
     ratio = 1 - len(failed) / len(listings)
     is_one_of_several = len(failed) == 1 and len(listings) > 1
-    if ratio < minimum_ratio and not is_one_of_several:
-        shown = "; ".join(f"{o.symbol}: {o.detail}" for o in failed[:5])
-        raise TransientError(
-            f"Yahoo answered for {ratio:.0%} of {len(listings)} symbols, "
-            f"{minimum_ratio:.0%} are required (QUANT_MINIMUM_SUCCESS_RATIO). {shown}"
-        )
+    if ratio >= minimum_ratio or is_one_of_several:
+        return ""
+    shown = "; ".join(f"{o.symbol}: {o.detail or o.status}" for o in failed[:5])
+    return (
+        f"Yahoo answered for {ratio:.0%} of {len(listings)} symbols, "
+        f"{minimum_ratio:.0%} are required (QUANT_MINIMUM_SUCCESS_RATIO). {shown}"
+    )
 
 
 def bars_of_sessions(
-    market: Market, sessions: Sequence[date], listings: Sequence[Listing], fetched: "DailyBars"
-) -> tuple["pd.DataFrame", dict[str, Any]]:
-    """As-traded rows of the sessions and what is to be said of them.
+    market: Market,
+    sessions: Sequence[date],
+    listings: Sequence[Listing],
+    fetched: "DailyBars",
+    *,
+    stored: "pd.DataFrame | None" = None,
+    sift: "Sift | None" = None,
+) -> tuple["JudgedBars", dict[str, Any]]:
+    """As-traded rows of the sessions, the rows to hold, and what is to be said of them.
 
-    Rows on days without a session, rows that break the rules of a bar and symbols with an
-    impossible split or dividend are left out and named in the facts. Raises ``BadDataError`` if
-    no symbol has a bar in any of the sessions.
+    ``stored`` is what is stored already, ``sift`` knows what was released; neither is needed.
+    Raises ``BadDataError`` if no symbol has a bar in any of the sessions.
     """
-    import pandas as pd
+    from quant_assets.domain.price_bars import VendorBars, judge_bars, renamed
+    from quant_assets.io_managers.parquet_store import empty_frame
 
-    from quant_assets.domain.adjustment import as_traded
-    from quant_assets.domain.price_quality import impossible_events, separate_bad_bars
-
-    good, bad = separate_bad_bars(fetched.bars)
-    refused = impossible_events(good, fetched.events)
-    good = good[~good["symbol"].isin(list(refused))].reset_index(drop=True)
-    events = fetched.events[~fetched.events["symbol"].isin(list(refused))]
-    traded = as_traded(good, events, price_decimals=market.price_decimals)
-    wanted = pd.to_datetime(sessions)
-    frame = traded[traded["session_date"].isin(wanted)]
-    if frame.empty:
+    names = {listing.yahoo_symbol: listing.symbol for listing in listings}
+    given = VendorBars(
+        renamed(fetched.bars, names),
+        renamed(fetched.events, names),
+        renamed(fetched.repeated, names),
+        {names[o.symbol]: o.currency for o in fetched.outcomes if o.currency},
+    )
+    known = empty_frame(dataset_of(f"{market.key}/prices")) if stored is None else stored
+    judged = judge_bars(market, sessions, given, known, sift or (lambda held: (list(held), [])))
+    if judged.frame.empty and not judged.held:
         raise BadDataError(
             f"{market.key}: no symbol has a bar in {sessions[0]} .. {sessions[-1]}, although "
             f"{market.calendar} lists {len(sessions)} session(s): either the vendor is late or the "
             "calendar is wrong (QUANT_CALENDAR_OVERRIDES). Outcomes: "
             f"{_count_statuses(fetched)}"
         )
-    names = {listing.yahoo_symbol: listing.symbol for listing in listings}
-    complete_at = {pd.Timestamp(s): pd.Timestamp(market.complete_at(s)) for s in sessions}
-    frame = frame.assign(
-        symbol=frame["symbol"].map(names),
-        available_at=frame["session_date"].map(complete_at),
-    )
-    inside = traded["session_date"].between(wanted[0], wanted[-1])
-    is_closure = ~traded["session_date"].dt.date.map(market.is_session)
+    return judged, _facts(judged, sessions, listings, fetched)
+
+
+def _facts(
+    judged: "JudgedBars",
+    sessions: Sequence[date],
+    listings: Sequence[Listing],
+    fetched: "DailyBars",
+) -> dict[str, Any]:
+    frame = judged.frame
     missing = missing_bars(frame, sessions, listings)
-    facts = {
+    is_last = frame["session_date"].dt.date == sessions[-1]
+    facts: dict[str, Any] = {
         "coverage": 1 - len(missing) / max(1, len(missing) + len(frame)),
         "missing_bars": len(missing),
         "symbols_asked": len(listings),
         "outcomes": _count_statuses(fetched),
-        "last_session": _table(frame[frame["session_date"] == wanted[-1]]),
+        "last_session": _table(frame[is_last]),
     }
     if missing:
-        facts["missing"] = markdown_table(["session", "symbol"], missing[:50])
-    if len(bad):
-        columns = ["session_date", "symbol", "reason"]
-        rows = bad[columns].astype(str).head(50)
-        facts["bad_bars"] = markdown_table(columns, rows.to_numpy().tolist())
-    if refused:
-        facts["bad_events"] = markdown_table(["symbol", "reason"], list(refused.items()))
-    if (is_closure & inside).any():
-        facts["bars_on_closures"] = int((is_closure & inside).sum())
-    return frame, facts
+        facts["missing"] = markdown_table(["session", "symbol"], missing[:SHOWN])
+    if judged.held:
+        rows = [(one.partition, one.item, one.rule, one.reason) for one in judged.held[:SHOWN]]
+        facts["quarantined"] = len(judged.held)
+        facts["quarantine"] = markdown_table(["session", "symbol", "rule", "reason"], rows)
+    if len(judged.revised):
+        columns = list(judged.revised.columns)
+        shown = judged.revised.astype({"session_date": str}).head(SHOWN)
+        facts["revised_bars"] = len(judged.revised)
+        facts["revised"] = markdown_table(columns, shown.to_numpy().tolist())
+    return facts
 
 
 def missing_bars(

@@ -266,6 +266,22 @@ class ParquetStore:
         absent = tuple(key for key in partitions if key in missing)
         return LoadedPartitions(self.read(dataset, asset, present), present, absent)
 
+    def readable(self, dataset: Dataset, asset: str, partitions: Sequence[str]) -> pd.DataFrame:
+        """Rows of those partitions that are stored and can be read.
+
+        For comparing with what is stored: a damaged file must not stop its own replacement.
+        """
+        import pandas as pd
+
+        try:
+            return self.load(dataset, asset, partitions).frame
+        except BadDataError:
+            frames = [empty_frame(dataset)]
+            for key in partitions:
+                with suppress(BadDataError):
+                    frames.append(self.load(dataset, asset, [key]).frame)
+            return pd.concat(frames, ignore_index=True)
+
     def info(self, asset: str, partition: str) -> StoredPartition:
         """Facts of a stored partition from its footer."""
         import pyarrow as pa

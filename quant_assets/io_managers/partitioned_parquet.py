@@ -13,6 +13,7 @@ import dagster as dg
 
 from quant_assets.errors import BadDataError, MissingPartitionError
 from quant_assets.io_managers.parquet_store import ParquetStore, Part, StoredPartition
+from quant_assets.naming import INCOMPLETE
 from quant_assets.partitions import HOUR_FORMAT, SESSION_FORMAT
 from quant_assets.policies import typed_failures
 from quant_assets.schemas import dataset_of
@@ -42,8 +43,8 @@ class PartitionedParquetIOManager(dg.ConfigurableIOManager):
         """Check the frame against its contract and store its partitions.
 
         Raises ``BadDataError`` for rows outside the run's partitions and, after the good ones are
-        stored, for a partition without rows where the dataset does not allow one; both as a
-        failure that is not retried.
+        stored, for a partition without rows where the dataset does not allow one and for a frame
+        that says that it is incomplete (``INCOMPLETE``); each as a failure that is not retried.
         """
         with typed_failures():
             self._store(context, obj)
@@ -67,6 +68,10 @@ class PartitionedParquetIOManager(dg.ConfigurableIOManager):
             raise BadDataError(
                 f"{where}: no rows for {empty[:5]}{' ...' if len(empty) > 5 else ''}; the other "
                 f"{len(stored)} partition(s) are stored"
+            )
+        if incomplete := obj.attrs.get(INCOMPLETE):
+            raise BadDataError(
+                f"{where}: incomplete, the {len(frame)} row(s) that came are stored. {incomplete}"
             )
         context.add_output_metadata(self._describe(asset, frame, stored, keys))
 

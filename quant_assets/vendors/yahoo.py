@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -72,6 +72,7 @@ _SYMBOL_FAILURES = (
 class SymbolOutcome:
     """What came of one symbol; ``first`` and ``last`` are the dates of its first and last bar.
 
+    ``currency`` is what Yahoo says its prices are in, empty if it said nothing.
     ``ok`` and ``empty`` (known, without bars in the range) and ``unknown_symbol`` are answers;
     ``rate_limited`` and ``failed`` mean that nothing is known.
     """
@@ -83,6 +84,7 @@ class SymbolOutcome:
     last: date | None
     attempts: int
     detail: str
+    currency: str = ""
 
     @property
     def is_answered(self) -> bool:
@@ -98,11 +100,28 @@ class DailyBars:
     Yahoo gives them: split-adjusted as of now, not adjusted for dividends. ``events``: symbol,
     event_date, dividend (per share, split-adjusted as of now; 0.0 = none), split_ratio (new per
     old share; 1.0 = none), also on dates without a bar. Both sorted by symbol and date.
+    ``repeated``: rows as ``bars`` that a later row of the same symbol and date contradicts.
     """
 
     bars: pd.DataFrame
     events: pd.DataFrame
     outcomes: tuple[SymbolOutcome, ...]
+    repeated: pd.DataFrame = field(default_factory=lambda: _no_bars())
+
+    def updated(self, again: "DailyBars") -> "DailyBars":
+        """These answers with those of ``again`` in place of the same symbols'."""
+        asked = {outcome.symbol for outcome in again.outcomes}
+
+        def others(frame: pd.DataFrame) -> pd.DataFrame:
+            return frame[~frame["symbol"].isin(list(asked))]
+
+        kept = [outcome for outcome in self.outcomes if outcome.symbol not in asked]
+        return DailyBars(
+            bars=_stack([others(self.bars), again.bars], _no_bars()),
+            events=_stack([others(self.events), again.events], _no_events()),
+            outcomes=(*kept, *again.outcomes),
+            repeated=_stack([others(self.repeated), again.repeated], _no_bars()),
+        )
 
 
 @dataclass(frozen=True)
@@ -110,6 +129,7 @@ class _Fetched:
     bars: pd.DataFrame
     events: pd.DataFrame
     outcome: SymbolOutcome
+    repeated: pd.DataFrame
 
 
 class YahooClient:
@@ -185,6 +205,7 @@ class YahooClient:
             bars=_stack([one.bars for one in fetched], _no_bars()),
             events=_stack([one.events for one in fetched], _no_events()),
             outcomes=outcomes,
+            repeated=_stack([one.repeated for one in fetched], _no_bars()),
         )
 
     def _fetch(self, symbol: str, start: date, end: date, breaker: "_Breaker") -> _Fetched:
@@ -233,7 +254,7 @@ class YahooClient:
             chart = ticker.chart()
         except YFPricesMissingError:
             frame, chart = pd.DataFrame(), ticker.chart()
-        bars = _bars(symbol, frame, start, end)
+        bars, repeated = _bars(symbol, frame, start, end)
         events = _events(symbol, chart, start, end)
         dates = bars["session_date"]
         return _Fetched(
@@ -247,7 +268,9 @@ class YahooClient:
                 last=None if bars.empty else dates.iloc[-1].date(),
                 attempts=attempt,
                 detail=_warts(chart),
+                currency=str(chart["meta"].get("currency") or ""),
             ),
+            repeated,
         )
 
     def _wait_seconds(self, attempt: int, asked_seconds: float) -> float:
@@ -293,10 +316,15 @@ class _Breaker:
                 self._refusals = 0
 
 
-def _bars(symbol: str, frame: pd.DataFrame, start: date, end: date) -> pd.DataFrame:
-    """Return the complete bars of yfinance's ``frame`` in the range, the last one of a date."""
+def _bars(
+    symbol: str, frame: pd.DataFrame, start: date, end: date
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the complete bars of yfinance's ``frame`` in the range, the last one of a date.
+
+    Beside them the earlier rows of a date that differ from its last one.
+    """
     if frame.empty:
-        return _no_bars()
+        return _no_bars(), _no_bars()
     dates = pd.DatetimeIndex(frame.index).tz_localize(None).normalize().as_unit("us")
     bars = pd.DataFrame(
         {
@@ -308,9 +336,9 @@ def _bars(symbol: str, frame: pd.DataFrame, start: date, end: date) -> pd.DataFr
     )
     bars = bars[bars["session_date"].between(pd.Timestamp(start), pd.Timestamp(end))]
     bars = bars.dropna(subset=list(_PRICES))
-    return bars.drop_duplicates("session_date", keep="last").sort_values(
-        "session_date", ignore_index=True
-    )
+    bars = bars.drop_duplicates().sort_values("session_date", kind="stable", ignore_index=True)
+    is_repeated = bars.duplicated("session_date", keep="last")
+    return bars[~is_repeated].reset_index(drop=True), bars[is_repeated].reset_index(drop=True)
 
 
 def _events(symbol: str, chart: dict[str, Any], start: date, end: date) -> pd.DataFrame:
@@ -381,7 +409,7 @@ def _warts(chart: dict[str, Any]) -> str:
 
 def _nothing(symbol: str, status: Status, attempts: int, detail: str) -> _Fetched:
     outcome = SymbolOutcome(symbol, status, 0, None, None, attempts, detail)
-    return _Fetched(_no_bars(), _no_events(), outcome)
+    return _Fetched(_no_bars(), _no_events(), outcome, _no_bars())
 
 
 def _no_bars() -> pd.DataFrame:

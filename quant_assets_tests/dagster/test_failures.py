@@ -148,19 +148,21 @@ def test_a_corrupt_file_is_named_with_the_remedy(tmp_path: Path, content: bytes)
         p.run("us_technical_analysis", DAY)
 
 
-def test_bad_bars_are_left_out_and_named(tmp_path: Path) -> None:
+def test_bad_bars_are_quarantined_and_named(tmp_path: Path) -> None:
+    last = "2026-03-19"
     with platform(tmp_path) as p:
         p.sandbox.faults.add(Fault("yahoo.chart", "zero_rows", symbols=["MSFT"], history_only=True))
-        result = p.run("us_price", DAY)
-        stored = p.read("us/prices", DAY)
-        assert (stored[["open", "high", "low", "close"]] > 0).all().all()
+        result = p.run("us_price", DAY, last)
+        stored = p.read("us/prices", last)
+        assert "MSFT" not in set(stored["symbol"])
         event = p.instance.get_latest_materialization_event(dg.AssetKey(["us", "prices"]))
         assert event is not None
         assert event.asset_materialization is not None
-        metadata = event.asset_materialization.metadata
-        assert "MSFT" in str(metadata["bad_bars"].value)
-        assert "zero or negative" in str(metadata["bad_bars"].value)
-        assert result.success
+        table = str(event.asset_materialization.metadata["quarantine"].value)
+        assert f"{last} | MSFT | zero_price | a price is zero or negative" in table
+        quality = evaluation(result, "quality")
+        assert not quality.passed
+        assert f"zero_price | {last} | MSFT" in str(quality.metadata["first"].value)
 
 
 def test_a_past_hour_without_alpha_vantage_is_an_error(tmp_path: Path) -> None:

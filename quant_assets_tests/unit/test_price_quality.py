@@ -79,7 +79,7 @@ def test_an_unusual_bar_is_a_bar(change: dict[str, Any]) -> None:
 def test_no_bars() -> None:
     good, bad = separate_bad_bars(_bars({}).iloc[:0])
     assert (len(good), len(bad)) == (0, 0)
-    assert list(bad.columns) == [*good.columns, "reason"]
+    assert list(bad.columns) == [*good.columns, "rule", "reason", "position"]
 
 
 prices = st.floats(allow_nan=True, allow_infinity=True, width=32)

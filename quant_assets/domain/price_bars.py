@@ -1,0 +1,231 @@
+"""A vendor's bars → rows of ``us/prices``. What belongs here: putting the rules in order; no I/O.
+
+Which row is restated how is ``adjustment``, which rule a row breaks is ``price_quality``.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from quant_assets.domain.adjustment import as_traded
+from quant_assets.domain.held import Held
+from quant_assets.domain.price_quality import (
+    impossible_events,
+    separate_bad_bars,
+    separate_implausible,
+)
+from quant_assets.markets import Market
+
+SOURCE = "yahoo"
+LONGEST_CLOSURE_DAYS = 15
+"""Longer than any closure of either market."""
+_BAR = ("open", "high", "low", "close", "volume")
+Sift = Callable[[Sequence[Held]], tuple[list[Held], list[Held]]]
+
+
+@dataclass(frozen=True)
+class VendorBars:
+    """What a vendor gave, under the platform's symbols.
+
+    ``bars``: symbol, session_date, open, high, low, close, volume, split-adjusted as of the fetch,
+    with ``MEMORY_DAYS`` before the first session wanted; ``events``: symbol, event_date, dividend,
+    split_ratio, up to the day of the fetch; ``repeated``: rows that a later row of the same symbol
+    and date contradicts; ``currencies``: what the vendor says the prices are in.
+    """
+
+    bars: pd.DataFrame
+    events: pd.DataFrame
+    repeated: pd.DataFrame
+    currencies: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class JudgedBars:
+    """Rows to store, rows to hold, and stored rows that the vendor now gives otherwise.
+
+    ``frame`` has the columns of ``us/prices``; ``revised`` session_date, symbol, and close and
+    volume as stored and as given now.
+    """
+
+    frame: pd.DataFrame
+    held: list[Held]
+    revised: pd.DataFrame
+
+
+def judge_bars(
+    market: Market,
+    sessions: Sequence[date],
+    given: VendorBars,
+    stored: pd.DataFrame,
+    sift: Sift,
+) -> JudgedBars:
+    """As-traded rows of ``sessions`` (ascending), without those that a rule holds back.
+
+    ``stored`` (symbol, session_date, close, volume) is what is stored of the sessions and of the
+    ``MEMORY_DAYS`` before; ``sift`` parts held rows from those that somebody has released. An
+    event of a held row goes to the symbol's next row, so that no split is lost with it.
+    """
+    judge = _Judge(market, sessions, sift)
+    bars = judge.without_closures(given.bars)
+    judge.hold_all(given.repeated, "duplicate_row", "a later row of the same date contradicts it")
+    wrong = {s: c for s, c in given.currencies.items() if c != market.currency}
+    reasons = {s: f"the prices are in {c}, not in {market.currency}" for s, c in wrong.items()}
+    bars = judge.without_symbols(bars, "currency", reasons)
+    good, bad = separate_bad_bars(bars)
+    is_storable = (bad["rule"] == "ohlc_order").to_numpy()
+    judge.hold_each(bad[~is_storable])
+    refused = impossible_events(good, given.events)
+    good = judge.without_symbols(good, "impossible_event", refused)
+    bad = bad[is_storable & ~bad["symbol"].isin(list(refused)).to_numpy()]
+    events = given.events[~given.events["symbol"].isin([*refused, *wrong])]
+    frame = judge.storable(good, bad, events, stored)
+    return JudgedBars(frame, judge.held, _revised(frame, stored))
+
+
+class _Judge:
+    """Collects what is held while the rows pass rule after rule."""
+
+    def __init__(self, market: Market, sessions: Sequence[date], sift: Sift) -> None:
+        self.held: list[Held] = []
+        self._market = market
+        self._wanted = pd.DatetimeIndex(pd.to_datetime(list(sessions))).as_unit("us")
+        self._since = pd.Timestamp(
+            _sessions_around(market, sessions[0], sessions[0] - timedelta(days=1))[-1]
+        )
+        self._sift = sift
+
+    def without_closures(self, bars: pd.DataFrame) -> pd.DataFrame:
+        """Rows on sessions; those on closures since the session before the first are held."""
+        days = pd.Series(bars["session_date"].unique())
+        closures = days[~days.dt.date.map(self._market.is_session).to_numpy(dtype=bool)]
+        is_closure = bars["session_date"].isin(closures)
+        shown = bars["session_date"].between(self._since, self._wanted[-1])
+        reason = f"{self._market.calendar} lists no session on that day"
+        self._add(bars[is_closure & shown], lambda _: ("holiday_row", reason))
+        return bars[~is_closure].reset_index(drop=True)
+
+    def without_symbols(
+        self, bars: pd.DataFrame, rule: str, reasons: Mapping[str, str]
+    ) -> pd.DataFrame:
+        """Rows of the symbols that have no reason against them; the others' are held."""
+        if not reasons:
+            return bars
+        is_refused = bars["symbol"].isin(list(reasons))
+        refused = bars[is_refused & bars["session_date"].isin(self._wanted)]
+        self._add(refused, lambda row: (rule, reasons[row["symbol"]]))
+        return bars[~is_refused].reset_index(drop=True)
+
+    def hold_all(self, rows: pd.DataFrame, rule: str, reason: str) -> None:
+        """Hold the rows of the sessions for one reason."""
+        self._add(rows[rows["session_date"].isin(self._wanted)], lambda _: (rule, reason))
+
+    def hold_each(self, rows: pd.DataFrame) -> None:
+        """Hold the rows of the sessions, each for its own ``rule`` and ``reason``."""
+        wanted = rows[rows["session_date"].isin(self._wanted)]
+        self._add(wanted, lambda row: (row["rule"], row["reason"]))
+
+    def storable(
+        self, good: pd.DataFrame, bad: pd.DataFrame, events: pd.DataFrame, stored: pd.DataFrame
+    ) -> pd.DataFrame:
+        """As-traded rows of the sessions without the impossible ones, unless they are released."""
+        bars = pd.concat([good, bad[good.columns]], ignore_index=True) if len(bad) else good
+        if bars.empty:
+            return self._as_traded(bars, events)
+        traded = self._as_traded(bars, events)
+        suspects = separate_implausible(
+            traded,
+            stored,
+            price_limit=self._market.price_limit,
+            previous_session=self._session_before,
+        ).bad
+        suspects = pd.concat([suspects, bad], ignore_index=True)
+        suspects = suspects[suspects["session_date"] <= self._wanted[-1]]
+        if not suspects.empty:
+            held = self._hold_suspects(suspects, bars, traded)
+            keys = pd.MultiIndex.from_frame(bars[["symbol", "session_date"]])
+            traded = self._as_traded(bars[~keys.isin(held)].reset_index(drop=True), events)
+        return traded[traded["session_date"].isin(self._wanted)].reset_index(drop=True)
+
+    def _hold_suspects(
+        self, suspects: pd.DataFrame, bars: pd.DataFrame, traded: pd.DataFrame
+    ) -> list[tuple[str, pd.Timestamp]]:
+        """Hold the suspects that nobody released; their (symbol, date) pairs."""
+        suspects = suspects.drop_duplicates(["symbol", "session_date"], keep="last")
+        by = ["symbol", "session_date"]
+        rows = suspects[by].merge(traded, on=by).to_dict("records")
+        raws = suspects[by].merge(bars, on=by).to_dict("records")
+        candidates = [
+            self._one(raw, rule, reason, row)
+            for rule, reason, raw, row in zip(
+                suspects["rule"], suspects["reason"], raws, rows, strict=True
+            )
+        ]
+        held, _ = self._sift(candidates)
+        first = f"{self._wanted[0]:%Y-%m-%d}"
+        self.held += [one for one in held if one.partition >= first]
+        return [(one.item, pd.Timestamp(one.partition)) for one in held]
+
+    def _as_traded(self, bars: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
+        traded = as_traded(bars, events, price_decimals=self._market.price_decimals)
+        days = traded["session_date"].unique()
+        complete = {day: pd.Timestamp(self._market.complete_at(day.date())) for day in days}
+        return traded.assign(available_at=traded["session_date"].map(complete))
+
+    def _session_before(self, days: pd.Series) -> pd.Series:
+        sessions = _sessions_around(self._market, days.min().date(), days.max().date())
+        known = np.array(sessions, dtype="datetime64[us]")
+        place = np.searchsorted(known, days.to_numpy().astype("datetime64[us]"), side="left")
+        return pd.Series(known[np.maximum(place - 1, 0)], index=days.index)
+
+    def _add(self, rows: pd.DataFrame, why: Callable[[Mapping[str, Any]], tuple[str, str]]) -> None:
+        for row in rows.to_dict("records"):
+            named = {str(name): value for name, value in row.items()}
+            self.held.append(self._one(named, *why(named), None))
+
+    def _one(
+        self,
+        bar: Mapping[Any, Any],
+        rule: str,
+        reason: str,
+        row: Mapping[Any, Any] | None,
+    ) -> Held:
+        raw = {name: bar[name] for name in _BAR}
+        return Held(
+            partition=f"{bar['session_date']:%Y-%m-%d}",
+            item=str(bar["symbol"]),
+            rule=rule,
+            reason=reason,
+            source=SOURCE,
+            raw=raw,
+            row=None if row is None else {str(name): value for name, value in row.items()},
+        )
+
+
+def _sessions_around(market: Market, first: date, last: date) -> list[date]:
+    """Sessions up to ``last``, from at least one before ``first`` on."""
+    return market.sessions(first - timedelta(days=LONGEST_CLOSURE_DAYS), last)
+
+
+def _revised(frame: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+    by = ["session_date", "symbol"]
+    both = stored[[*by, "close", "volume"]].merge(
+        frame[[*by, "close", "volume"]], on=by, suffixes=("_stored", "_now")
+    )
+    is_same = (both["close_stored"] == both["close_now"]) & (
+        both["volume_stored"] == both["volume_now"]
+    )
+    return both[~is_same].reset_index(drop=True)
+
+
+def renamed(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """``frame`` with the vendor's symbols replaced by the platform's."""
+    return frame.assign(symbol=frame["symbol"].map(names).astype("str"))
+
+
+def stored_pairs(frame: pd.DataFrame) -> Iterable[tuple[str, str]]:
+    """(partition, item) of each row, as the quarantine names rows."""
+    return zip(frame["session_date"].dt.strftime("%Y-%m-%d"), frame["symbol"], strict=True)
