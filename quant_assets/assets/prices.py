@@ -69,6 +69,8 @@ def build_prices(market: Market, versions: Versions) -> dg.AssetsDefinition:
             listings = _listed(market, yahoo, session_of(fetch.first), session_of(fetch.last))
             fetched = fetch_bars(market, yahoo, listings, fetch)
             shortfall = _shortfall(fetched, listings, yahoo.settings().success_ratio(market.key))
+            if fetch.is_rebuild:
+                shortfall = ""
             if shortfall and not is_last_attempt(context):
                 raise TransientError(shortfall)
             kept = fetch.keep()

@@ -8,26 +8,20 @@ from pathlib import Path
 
 import click
 
+from quant_assets.cli.options import ASSET, DATA, DATE, MARKET, PROFILE
+from quant_assets.cli.repair_commands import quarantine, raw, rebuild
 from quant_assets.errors import BadConfigurationError
 from quant_assets.markets import MARKETS, market
-
-DATE = click.DateTime(["%Y-%m-%d"])
-MARKET = click.Choice(sorted(MARKETS, reverse=True))
-PROFILE = click.option(
-    "--profile",
-    type=click.Choice(["sandbox", "replay", "live"]),
-    help="Which vendors; default QUANT_PROFILE, else sandbox.",
-)
-DATA = click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Replay the recorded files of this directory (profile replay).",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def quant() -> None:
     """Quant data platform: runs, recommendations and stored data from the command line."""
+
+
+quant.add_command(quarantine)
+quant.add_command(raw)
+quant.add_command(rebuild)
 
 
 @quant.command()
@@ -108,9 +102,6 @@ def sandbox(seed: int | None, data: Path | None, port: int) -> None:
 @quant.group()
 def data() -> None:
     """Look at and remove stored partitions."""
-
-
-ASSET = click.argument("asset")
 
 
 @data.command("list")

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -136,10 +136,10 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def execute(task: Task, run_id: str) -> Outcome:
+def execute(task: Task, run_id: str, tags: Mapping[str, str] | None = None) -> Outcome:
     """Run one task in this process, as ``dagster job execute`` would with its range tags."""
     started = time.monotonic()
-    result = _execute(task, run_id)
+    result = _execute(task, run_id, tags or {})
     failed_checks = tuple(
         f"{check.asset_key.to_user_string()} {check.check_name}"
         for check in result.get_asset_check_evaluations()
@@ -149,7 +149,7 @@ def execute(task: Task, run_id: str) -> Outcome:
     return Outcome(task, run_id, time.monotonic() - started, reason, failed_checks)
 
 
-def _execute(task: Task, run_id: str) -> dg.ExecuteInProcessResult:
+def _execute(task: Task, run_id: str, own_tags: Mapping[str, str]) -> dg.ExecuteInProcessResult:
     import dagster as dg
 
     from quant_assets.definitions import defs
@@ -164,7 +164,7 @@ def _execute(task: Task, run_id: str) -> dg.ExecuteInProcessResult:
         return defs.resolve_job_def(task.job).execute_in_process(
             instance=instance,
             run_id=run_id,
-            tags={**tags, TAG_HOST: platform.node(), TAG_PID: str(os.getpid())},
+            tags={**own_tags, **tags, TAG_HOST: platform.node(), TAG_PID: str(os.getpid())},
             asset_selection=[dg.AssetKey(asset.split("/")) for asset in task.assets],
             partition_key=task.first if task.first == task.last else None,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

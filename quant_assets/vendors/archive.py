@@ -15,7 +15,7 @@ import os
 import threading
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -48,6 +48,10 @@ class Scope:
     first: str
     last: str
     now: datetime
+
+
+class NotKeptError(BadDataError):
+    """A kept fetch has no answer to a request: it was not part of it."""
 
 
 class Tape(Protocol):
@@ -273,10 +277,10 @@ class Replay:
         self._entries = {entry.request: entry for entry in entries}
 
     def find(self, request: str) -> Answer:
-        """The kept answer. Raises ``BadDataError`` for a request that was not part of the fetch."""
+        """The kept answer. Raises ``NotKeptError`` for a request that was not part of the fetch."""
         entry = self._entries.get(request)
         if entry is None:
-            raise BadDataError(
+            raise NotKeptError(
                 f"the kept fetch {self.manifest.path.name} has no answer to {request}: the "
                 "settings have changed since; materialize the partition, which asks the vendor"
             )
@@ -306,13 +310,6 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Those headers of an answer that clients read."""
     values = ((name, headers.get(name)) for name in KEPT_HEADERS)
     return {name: value for name, value in values if value}
-
-
-def entries_of(manifests: Iterable[Manifest]) -> Iterator[tuple[Manifest, int, int]]:
-    """Each manifest with its number of answers and their bytes."""
-    for manifest in manifests:
-        entries = manifest.load()[1]
-        yield manifest, len(entries), sum(entry.bytes for entry in entries)
 
 
 def _write(path: Path, content: bytes) -> None:

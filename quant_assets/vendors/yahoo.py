@@ -34,7 +34,7 @@ from quant_assets.errors import (
     PermanentError,
     TransientError,
 )
-from quant_assets.vendors.archive import Tape
+from quant_assets.vendors.archive import NotKeptError, Tape
 from quant_assets.vendors.http import Pacer
 from quant_assets.vendors.redaction import protect_logs, redact_query
 from quant_assets.vendors.yahoo_transport import (
@@ -227,7 +227,7 @@ class YahooClient:
                 breaker.note_refusal()
                 status, detail = "rate_limited", "HTTP 429: lower the calls per second"
                 wait_seconds = getattr(error, "retry_after_seconds", None) or 0.0
-            except PermanentError as error:
+            except (PermanentError, NotKeptError) as error:
                 return _nothing(symbol, "failed", attempt, redact_query(str(error)))
             except _SYMBOL_FAILURES as error:
                 status, detail = "failed", redact_query(f"{type(error).__name__}: {error}")

@@ -25,7 +25,14 @@ from yfinance.data import YfData
 from yfinance.exceptions import YFRateLimitError
 
 from quant_assets.errors import BadDataError, PermanentError, TransientError
-from quant_assets.vendors.archive import Answer, NoTape, Tape, kept_headers, request_key
+from quant_assets.vendors.archive import (
+    Answer,
+    NoTape,
+    NotKeptError,
+    Tape,
+    kept_headers,
+    request_key,
+)
 from quant_assets.vendors.http import Pacer
 
 _CHART_PATH = "/v8/finance/chart/"
@@ -292,7 +299,7 @@ class SymbolTicker(yfinance.Ticker):  # type: ignore[misc]
         """The timezone on the tape; a symbol without one was refused, which the tape has too."""
         try:
             kept = self._session_tape.find(key)
-        except BadDataError:
+        except NotKeptError:
             name: str | None = self._fetch_ticker_tz(self._timeout_seconds)
             return name
         return None if kept is None else kept.body.decode()
