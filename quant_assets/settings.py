@@ -104,6 +104,7 @@ class Settings(BaseSettings):
         None, gt=0, le=1000, alias="QUANT_YAHOO_CALLS_PER_SECOND"
     )
     vendor_timeout_seconds: float = Field(10.0, gt=0, le=120, alias="QUANT_VENDOR_TIMEOUT_SECONDS")
+    vendor_backoff_seconds: float = Field(1.0, ge=0, le=60, alias="QUANT_VENDOR_BACKOFF_SECONDS")
     minimum_success_ratio: float = Field(0.9, gt=0, le=1, alias="QUANT_MINIMUM_SUCCESS_RATIO")
     us_minimum_success_ratio: float | None = Field(
         None, gt=0, le=1, alias="QUANT_US_MINIMUM_SUCCESS_RATIO"

@@ -68,11 +68,11 @@ def build_prices(market: Market, versions: Versions) -> dg.AssetsDefinition:
             refuse_open_sessions(market, sessions, clock)
             listings = _listed(market, yahoo, session_of(fetch.first), session_of(fetch.last))
             fetched = fetch_bars(market, yahoo, listings, fetch)
-            shortfall = _shortfall(fetched, listings, yahoo.settings().success_ratio(market.key))
-            if fetch.is_rebuild:
-                shortfall = ""
-            if shortfall and not is_last_attempt(context):
+            shortfall = "" if fetch.is_rebuild else _shortfall(market, yahoo, listings, fetched)
+            if shortfall and not (is_last_attempt(context) and len(fetched.bars)):
                 raise TransientError(shortfall)
+            if late_symbols(market, sessions[-1], fetched) and not is_last_attempt(context):
+                _demand_any_bar(market, sessions[-1], fetched, fetch)
             kept = fetch.keep()
             quarantine = store.quarantine(f"{market.key}/prices")
             judged, facts = bars_of_sessions(
@@ -130,6 +130,18 @@ def fetch_bars(
     return fetched
 
 
+def _demand_any_bar(market: Market, last: date, fetched: "DailyBars", fetch: "Fetch") -> None:
+    """Raise ``TransientError`` if the session that has just closed has no bar of any symbol yet."""
+    import pandas as pd
+
+    if fetch.is_rebuild or last != market.last_complete_session(fetch.now):
+        return
+    if not (fetched.bars["session_date"] == pd.Timestamp(last)).any():
+        raise TransientError(
+            f"{market.key}: Yahoo has no bar of {last} yet for any symbol; trying again later"
+        )
+
+
 def late_symbols(market: Market, last: date, fetched: "DailyBars") -> list[str]:
     """Answered symbols with a bar in the session before ``last`` and none in ``last``."""
     import pandas as pd
@@ -163,11 +175,14 @@ def refuse_open_sessions(market: Market, sessions: Sequence[date], clock: ClockR
         )
 
 
-def _shortfall(fetched: "DailyBars", listings: Sequence[Listing], minimum_ratio: float) -> str:
+def _shortfall(
+    market: Market, yahoo: YahooResource, listings: Sequence[Listing], fetched: "DailyBars"
+) -> str:
     """Why the answers do not suffice, naming the failed symbols; empty if they do.
 
     One of several may fail. If none has a bar the calendar is in doubt, which is said later.
     """
+    minimum_ratio = yahoo.settings().success_ratio(market.key)
     if all(o.status in ("empty", "unknown_symbol") for o in fetched.outcomes):
         return ""
     failed = [o for o in fetched.outcomes if o.status not in ("ok", "unknown_symbol")]

@@ -24,6 +24,7 @@ _SHOWN_SETTINGS = frozenset(
         "yahoo_workers",
         "yahoo_calls_per_second",
         "vendor_timeout_seconds",
+        "vendor_backoff_seconds",
         "minimum_success_ratio",
         "us_minimum_success_ratio",
         "kr_minimum_success_ratio",
