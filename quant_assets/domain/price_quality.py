@@ -139,11 +139,11 @@ def separate_implausible(
         {"ratio": against_usual, "stored": against_stored, "drift": drift, "move": move}
     ).assign(limit=price_limit)
     facts = values.loc[verdict.bad["position"]].to_dict("records")
-    verdict.bad["reason"] = [
+    told = [
         str(reason).format_map({str(name): value for name, value in row.items()})
         for reason, row in zip(verdict.bad["reason"], facts, strict=True)
     ]
-    return verdict
+    return Verdict(verdict.good, verdict.bad.assign(reason=pd.array(told, dtype="str")))
 
 
 def doubtful(prices: pd.DataFrame, first: pd.Timestamp) -> pd.DataFrame:
@@ -241,8 +241,8 @@ def _part(rows: pd.DataFrame, rules: dict[tuple[str, str], np.ndarray]) -> Verdi
     names = [("", ""), *rules]
     is_bad = number > 0
     bad = rows[is_bad].assign(
-        rule=[names[n][0] for n in number[is_bad]],
-        reason=[names[n][1] for n in number[is_bad]],
+        rule=pd.array([names[n][0] for n in number[is_bad]], dtype="str"),
+        reason=pd.array([names[n][1] for n in number[is_bad]], dtype="str"),
         position=np.flatnonzero(is_bad),
     )
     return Verdict(rows[~is_bad].reset_index(drop=True), bad.reset_index(drop=True))

@@ -1,5 +1,7 @@
 """Which bars are kept, which are set aside, and why."""
 
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from quant_assets.domain.price_quality import impossible_events, separate_bad_bars
+from quant_assets.domain.price_quality import (
+    absent,
+    doubtful,
+    impossible_events,
+    separate_bad_bars,
+    separate_implausible,
+)
+from quant_assets.markets import US
 from quant_assets.schemas import dataset_of
 
 GOOD = {"open": 10.0, "high": 11.0, "low": 9.0, "close": 10.5, "volume": 1000}
@@ -153,3 +162,139 @@ def test_an_impossible_event_names_its_symbol_alone(
     found = impossible_events(bars, events)
     assert list(found) == ["A"]
     assert reason in found["A"]
+
+
+SESSIONS = US.sessions(date(2024, 1, 2), date(2024, 4, 30))
+
+
+def _previous(days: pd.Series) -> pd.Series:
+    known = np.array([date(2023, 12, 29), *SESSIONS], dtype="datetime64[us]")
+    return pd.Series(known[np.searchsorted(known, days.to_numpy()) - 1], index=days.index)
+
+
+def _history(closes: Sequence[float], symbol: str = "AAPL", volume: int = 1000) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "symbol": symbol,
+            "session_date": pd.to_datetime(SESSIONS[: len(closes)]).as_unit("us"),
+            "close": closes,
+            "volume": volume,
+            "split_ratio": 1.0,
+        }
+    )
+
+
+def _judge(
+    bars: pd.DataFrame, stored: pd.DataFrame | None = None, limit: float | None = None
+) -> dict[str, str]:
+    verdict = separate_implausible(
+        bars,
+        _history([]) if stored is None else stored,
+        price_limit=limit,
+        previous_session=_previous,
+    )
+    assert len(verdict.good) + len(verdict.bad) == len(bars)
+    days = verdict.bad["session_date"].dt.strftime("%m-%d")
+    return dict(zip(days, verdict.bad["rule"] + ": " + verdict.bad["reason"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("factor", "is_held"), [(100, True), (0.01, True), (10, True), (0.1, True), (9.5, False)]
+)
+def test_a_close_far_from_the_usual_is_held(factor: float, is_held: bool) -> None:
+    found = _judge(_history([*[20.0] * 10, 20.0 * factor, 20.0]))
+    assert found == ({"01-17": f"unit_error: {factor:g} times the usual close"} if is_held else {})
+
+
+def test_a_split_is_no_unit_error() -> None:
+    bars = _history([200.0] * 8 + [10.0] * 8)
+    bars.loc[8, "split_ratio"] = 20.0
+    assert _judge(bars) == {}
+
+
+def test_a_missing_split_is_held_until_the_new_level_is_the_usual_one() -> None:
+    found = _judge(_history([200.0] * 20 + [10.0] * 20))
+    assert len(found) == 12, "half of the memory"
+    assert found["01-31"] == "unit_error: 0.05 times the usual close"
+
+
+def test_two_bars_are_no_memory() -> None:
+    assert _judge(_history([20.0, 20.0, 2000.0])) == {}
+
+
+def test_the_stored_close_of_the_session_counts() -> None:
+    found = _judge(_history([2000.0]), stored=_history([20.0]))
+    assert found == {"01-02": "unit_error: 100 times the stored close"}
+
+
+def test_the_stored_history_counts_where_the_session_is_new() -> None:
+    found = _judge(_history([2000.0] * 5), stored=_history([20.0] * 4))
+    assert found["01-08"] == "unit_error: the closes before are 100 times the stored ones"
+
+
+@pytest.mark.parametrize(("close", "is_held"), [(130.0, False), (130.4, False), (131.0, True)])
+def test_a_move_beyond_the_exchanges_limit_is_held(close: float, is_held: bool) -> None:
+    found = _judge(_history([100.0, 100.0, close]), limit=0.30)
+    assert bool(found) == is_held
+    assert _judge(_history([100.0, 100.0, close])) == {}, "no limit in the United States"
+
+
+def test_the_limit_does_not_bind_after_a_halt() -> None:
+    bars = _history([100.0, 100.0, 150.0])
+    assert _judge(bars.drop(index=1), limit=0.30) == {}
+    bars.loc[1, "volume"] = 0
+    assert _judge(bars, limit=0.30) == {}
+
+
+@given(
+    closes=st.lists(st.floats(1, 1e6), min_size=1, max_size=60),
+    first=st.integers(0, 59),
+    limit=st.sampled_from([None, 0.3]),
+)
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_a_session_alone_and_in_a_range_get_one_verdict(
+    closes: list[float], first: int, limit: float | None
+) -> None:
+    """Alone, the vendor's answer begins 45 days before; what comes later is not there yet."""
+    bars = _history(closes)
+    n = min(first, len(closes) - 1)
+    day = bars["session_date"].iloc[n]
+    alone = bars[bars["session_date"].between(day - pd.Timedelta(days=45), day)]
+    name = f"{day:%m-%d}"
+    assert _judge(bars, limit=limit).get(name) == _judge(
+        alone.reset_index(drop=True), limit=limit
+    ).get(name)
+
+
+def test_doubtful_rows_are_named_with_their_values() -> None:
+    others = [_history([50.0] * 12, symbol=f"S{n}") for n in range(5)]
+    for other in others:
+        other["close"] += np.arange(12) * 0.01
+    jump = _history([50.0] * 10 + [80.0, 81.0])
+    jump["close"] += np.arange(12) * 0.01
+    stale = _history([50.0 + n * 0.01 for n in range(6)] + [7.0] * 6, symbol="STALE")
+    busy = _history([50.0 + n * 0.01 for n in range(12)], symbol="BUSY")
+    busy.loc[11, "volume"] = 60_000
+    prices = pd.concat([jump, stale, busy, *others], ignore_index=True)
+    found = doubtful(prices, pd.Timestamp(SESSIONS[10]))
+    rows = [tuple(row) for row in found.drop(columns="session_date").itertuples(index=False)]
+    assert ("price_jump", "AAPL", "close 80.1, +59.9%, market +0.0%") in rows
+    assert ("stale_close", "STALE", "close 7 for 5 sessions, volume 1,000") in rows
+    assert ("volume_step", "BUSY", "volume 60,000, 60 times the median") in rows
+    assert {row[1] for row in rows} == {"AAPL", "STALE", "BUSY"}
+    assert (found["session_date"] >= pd.Timestamp(SESSIONS[10])).all()
+
+
+def test_a_market_that_falls_together_is_no_jump() -> None:
+    prices = pd.concat(
+        [_history([50.0, 50.5, 30.0], symbol=f"S{n}") for n in range(6)], ignore_index=True
+    )
+    assert doubtful(prices, pd.Timestamp(SESSIONS[2])).empty
+
+
+def test_a_vanished_symbol_is_named_with_the_remedy() -> None:
+    prices = pd.concat([_history([50.0] * 12), _history([50.0] * 2, symbol="FB")])
+    found = absent(prices, ["AAPL", "FB", "NEW"])
+    assert [symbol for symbol, _ in found] == ["FB", "NEW"]
+    assert "yahoo_symbol" in found[0][1]
+    assert absent(prices[prices["session_date"] < pd.Timestamp(SESSIONS[5])], ["FB"]) == []
