@@ -18,6 +18,7 @@ QUICK_ARGUMENTS: dict[str, list[str]] = {
     "sentiment": ["--headlines", "2000"],
     "backfill": ["--quick"],
     "recorded": ["--quick"],
+    "yahoo": ["--quick"],
 }
 """Arguments that make each benchmark a matter of seconds, in the order of running."""
 

@@ -26,6 +26,10 @@ Ints = npt.NDArray[np.int64]
 
 PRICE_COLUMNS = ("open", "high", "low", "close")
 DIVIDEND_DECIMALS = 6
+SINGLE_PRECISION_ERROR = 6e-8
+"""Of a vendor's price, relative: half the last bit of the single precision it is kept in."""
+SIXTH_DECIMAL_ERROR = 5.01e-7
+"""Of a vendor's price or dividend per share of today: it keeps six decimals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,13 @@ def as_traded(bars: pd.DataFrame, events: pd.DataFrame, *, price_decimals: int) 
     ``bars`` (symbol, session_date, open, high, low, close, volume, ...) and ``events`` (symbol,
     event_date, dividend, split_ratio) are split-adjusted as of the last event given, so ``events``
     must reach to the day of the fetch, beyond the last bar too. Prices are multiplied by the
-    product of the ratios effective after the bar and rounded to ``price_decimals``; volume is
-    divided by it and rounded to int64; dividends are restated per as-traded share and rounded to
-    6 decimals. An event on a day without a bar belongs to the first bar after it, one before the
-    symbol's first bar to none: ask the vendor for a few sessions before the first one wanted.
+    product of the ratios effective after the bar, volume is divided by it and rounded to int64,
+    dividends are restated per as-traded share. Prices get the fewest decimals, at most
+    ``price_decimals``, that differ from the product by no more than the vendor's own rounding, and
+    dividends likewise at most 6: else a price of 3346.83 or a dividend of 2.65 would come back
+    with other last digits after every later split. An event on a day without a bar belongs to the
+    first bar after it, one before the symbol's first bar to none: ask the vendor for a few
+    sessions before the first one wanted.
 
     Returns the rows of ``bars`` in their order with ``dividend`` and ``split_ratio`` of each row.
     Raises BadDataError, with symbol and date, for an impossible event or a bar without a volume.
@@ -105,7 +112,9 @@ def as_traded(bars: pd.DataFrame, events: pd.DataFrame, *, price_decimals: int) 
     position[rows.order] = np.arange(len(bars))
     factor = later[position]
     for column in PRICE_COLUMNS:
-        result[column] = np.round(bars[column].to_numpy(np.float64) * factor, price_decimals)
+        price = bars[column].to_numpy(np.float64) * factor
+        error = SINGLE_PRECISION_ERROR * np.abs(price) + SIXTH_DECIMAL_ERROR * factor
+        result[column] = _fewest_decimals(price, error, price_decimals)
     volume = bars["volume"].to_numpy(np.float64)
     if not np.isfinite(volume).all():
         first = int(np.flatnonzero(~np.isfinite(volume))[0])
@@ -114,7 +123,9 @@ def as_traded(bars: pd.DataFrame, events: pd.DataFrame, *, price_decimals: int) 
             "bar before restating it"
         )
     result["volume"] = np.rint(volume / factor).astype(np.int64)
-    result["dividend"] = np.round((dividend * later)[position], DIVIDEND_DECIMALS)
+    result["dividend"] = _fewest_decimals(
+        (dividend * later)[position], SIXTH_DECIMAL_ERROR * factor, DIVIDEND_DECIMALS
+    )
     result["split_ratio"] = split[position]
     return result
 
@@ -323,6 +334,16 @@ def _first_at_or_after(rows: SymbolMajor, owner: Ints, day: Ints) -> Ints:
     dates = np.unique(np.concatenate((rows.days, day)))
     keys = rows.codes() * len(dates) + np.searchsorted(dates, rows.days)
     return np.searchsorted(keys, owner * len(dates) + np.searchsorted(dates, day))
+
+
+def _fewest_decimals(values: Floats, error: Floats, most: int) -> Floats:
+    """Round to the fewest decimals within ``error`` of a value, never to zero, else to ``most``."""
+    result = np.round(values, most)
+    for decimals in range(most - 1, -1, -1):
+        rounded = np.round(values, decimals)
+        is_within = (np.abs(rounded - values) <= error) & (rounded != 0.0)
+        result = np.where(is_within, rounded, result)
+    return result
 
 
 def _microseconds(dates: pd.Series) -> Ints:

@@ -7,6 +7,7 @@ market are brought into this one form; what is asked of it is HTTP and stays in 
 
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 from zoneinfo import ZoneInfo
@@ -164,10 +165,9 @@ def _security(traded: TradedBars) -> Security:
 
 
 def split_of(position: int, ratio: float) -> Split:
-    """Split by new shares per old one, in whole numbers."""
-    if ratio >= 1.0:
-        return Split(position, round(ratio), 1)
-    return Split(position, 1, round(1.0 / ratio))
+    """Split by new shares per old one, in whole numbers (1.5 is 3 for 2)."""
+    exact = Fraction(ratio).limit_denominator(10**6)
+    return Split(position, exact.numerator, exact.denominator)
 
 
 def _visible(traded: TradedBars, now: datetime) -> int:

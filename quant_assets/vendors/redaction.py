@@ -14,12 +14,13 @@ SECRET_PARAMETERS = ("apikey", "api_key", "token", "access_token", "crumb")
 _QUERY = re.compile(
     rf"(?i)(?<![\w-])((?:{'|'.join(SECRET_PARAMETERS)})=)[^&\s\"'<>#)\]]+",
 )
+_USER = re.compile(r"(://)[^/@\s\"'<>]+@")
 _LOGGERS_THAT_PRINT_ADDRESSES = ("urllib3.connectionpool", "urllib3.util.retry", "yfinance")
 
 
 def redact_query(text: str) -> str:
-    """Mask the values of ``apikey=``, ``api_key=``, ``token=`` and ``crumb=`` in any text."""
-    return _QUERY.sub(rf"\1{MASK}", text)
+    """Mask the user of an address and the values of ``apikey=``, ``token=`` and the like."""
+    return _USER.sub(rf"\1{MASK}@", _QUERY.sub(rf"\1{MASK}", text))
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:

@@ -6,7 +6,6 @@ how yfinance is reached (``yahoo_transport``).
 """
 
 import logging
-import math
 import random
 import threading
 import time
@@ -16,9 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import pandas as pd
 import yfinance
 from yfinance.exceptions import (
@@ -37,6 +35,14 @@ from quant_assets.errors import (
 from quant_assets.vendors.archive import NotKeptError, Tape
 from quant_assets.vendors.http import Pacer
 from quant_assets.vendors.redaction import protect_logs, redact_query
+from quant_assets.vendors.yahoo_tables import (
+    chart_bars,
+    chart_events,
+    no_bars,
+    no_events,
+    stack,
+    warts,
+)
 from quant_assets.vendors.yahoo_transport import (
     NoBarsError,
     SymbolTicker,
@@ -52,7 +58,6 @@ logger = logging.getLogger(__name__)
 Status = Literal["ok", "empty", "unknown_symbol", "rate_limited", "failed"]
 BAR_COLUMNS = ("symbol", "session_date", "open", "high", "low", "close", "volume")
 EVENT_COLUMNS = ("symbol", "event_date", "dividend", "split_ratio")
-_PRICES = ("open", "high", "low", "close")
 _LONGEST_WAIT_SECONDS = 60.0
 _SYMBOL_FAILURES = (
     TransientError,
@@ -106,7 +111,7 @@ class DailyBars:
     bars: pd.DataFrame
     events: pd.DataFrame
     outcomes: tuple[SymbolOutcome, ...]
-    repeated: pd.DataFrame = field(default_factory=lambda: _no_bars())
+    repeated: pd.DataFrame = field(default_factory=no_bars)
 
     def updated(self, again: "DailyBars") -> "DailyBars":
         """These answers with those of ``again`` in place of the same symbols'."""
@@ -117,10 +122,10 @@ class DailyBars:
 
         kept = [outcome for outcome in self.outcomes if outcome.symbol not in asked]
         return DailyBars(
-            bars=_stack([others(self.bars), again.bars], _no_bars()),
-            events=_stack([others(self.events), again.events], _no_events()),
+            bars=stack([others(self.bars), again.bars], no_bars()),
+            events=stack([others(self.events), again.events], no_events()),
             outcomes=(*kept, *again.outcomes),
-            repeated=_stack([others(self.repeated), again.repeated], _no_bars()),
+            repeated=stack([others(self.repeated), again.repeated], no_bars()),
         )
 
 
@@ -202,10 +207,10 @@ class YahooClient:
         outcomes = tuple(one.outcome for one in fetched)
         self._demand_answers(outcomes, start, end)
         return DailyBars(
-            bars=_stack([one.bars for one in fetched], _no_bars()),
-            events=_stack([one.events for one in fetched], _no_events()),
+            bars=stack([one.bars for one in fetched], no_bars()),
+            events=stack([one.events for one in fetched], no_events()),
             outcomes=outcomes,
-            repeated=_stack([one.repeated for one in fetched], _no_bars()),
+            repeated=stack([one.repeated for one in fetched], no_bars()),
         )
 
     def _fetch(self, symbol: str, start: date, end: date, breaker: "_Breaker") -> _Fetched:
@@ -254,8 +259,8 @@ class YahooClient:
             chart = ticker.chart()
         except YFPricesMissingError:
             frame, chart = pd.DataFrame(), ticker.chart()
-        bars, repeated = _bars(symbol, frame, start, end)
-        events = _events(symbol, chart, start, end)
+        bars, repeated = chart_bars(symbol, frame, start, end)
+        events = chart_events(symbol, chart, start, end)
         dates = bars["session_date"]
         return _Fetched(
             bars,
@@ -267,7 +272,7 @@ class YahooClient:
                 first=None if bars.empty else dates.iloc[0].date(),
                 last=None if bars.empty else dates.iloc[-1].date(),
                 attempts=attempt,
-                detail=_warts(chart),
+                detail=warts(chart),
                 currency=str(chart["meta"].get("currency") or ""),
             ),
             repeated,
@@ -316,129 +321,6 @@ class _Breaker:
                 self._refusals = 0
 
 
-def _bars(
-    symbol: str, frame: pd.DataFrame, start: date, end: date
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the complete bars of yfinance's ``frame`` in the range, the last one of a date.
-
-    Beside them the earlier rows of a date that differ from its last one.
-    """
-    if frame.empty:
-        return _no_bars(), _no_bars()
-    dates = pd.DatetimeIndex(frame.index).tz_localize(None).normalize().as_unit("us")
-    bars = pd.DataFrame(
-        {
-            "symbol": pd.Series([symbol] * len(frame), dtype="str"),
-            "session_date": dates,
-            **{name: frame[name.capitalize()].to_numpy(dtype="float64") for name in _PRICES},
-            "volume": frame["Volume"].to_numpy(dtype="int64"),
-        }
-    )
-    bars = bars[bars["session_date"].between(pd.Timestamp(start), pd.Timestamp(end))]
-    bars = bars.dropna(subset=list(_PRICES))
-    bars = bars.drop_duplicates().sort_values("session_date", kind="stable", ignore_index=True)
-    is_repeated = bars.duplicated("session_date", keep="last")
-    return bars[~is_repeated].reset_index(drop=True), bars[is_repeated].reset_index(drop=True)
-
-
-def _events(symbol: str, chart: dict[str, Any], start: date, end: date) -> pd.DataFrame:
-    """Return the events of a chart by exchange-local date.
-
-    They are read from Yahoo's answer: yfinance moves an event on a date without a bar to the bar
-    before, and drops it when there are no bars at all.
-    """
-    told = chart.get("events") or {}
-    zone = chart["meta"]["exchangeTimezoneName"]
-    dividends: dict[pd.Timestamp, float] = {}
-    splits: dict[pd.Timestamp, float] = {}
-    for entry in (told.get("dividends") or {}).values():
-        day = _local_date(symbol, entry["date"], zone)
-        dividends[day] = dividends.get(day, 0.0) + _positive(symbol, "dividend", entry["amount"])
-    for entry in (told.get("splits") or {}).values():
-        day = _local_date(symbol, entry["date"], zone)
-        ratio = _positive(symbol, "split numerator", entry["numerator"]) / _positive(
-            symbol, "split denominator", entry["denominator"]
-        )
-        splits[day] = splits.get(day, 1.0) * ratio
-    days = sorted(
-        day
-        for day in dividends.keys() | splits.keys()
-        if pd.Timestamp(start) <= day <= pd.Timestamp(end)
-    )
-    return pd.DataFrame(
-        {
-            "symbol": pd.Series([symbol] * len(days), dtype="str"),
-            "event_date": np.array(days, dtype="datetime64[us]"),
-            "dividend": np.array([dividends.get(day, 0.0) for day in days], dtype="float64"),
-            "split_ratio": np.array([splits.get(day, 1.0) for day in days], dtype="float64"),
-        }
-    )
-
-
-def _local_date(symbol: str, timestamp: Any, zone: str) -> pd.Timestamp:
-    if not isinstance(timestamp, int):
-        raise BadDataError(f"Yahoo {symbol}: the date of an event is {timestamp!r}")
-    return pd.Timestamp(timestamp, unit="s", tz=zone).tz_localize(None).normalize()
-
-
-def _positive(symbol: str, name: str, value: Any) -> float:
-    number = float(value)
-    if not (math.isfinite(number) and number > 0.0):
-        raise BadDataError(f"Yahoo {symbol}: a {name} is {value!r}")
-    return number
-
-
-def _warts(chart: dict[str, Any]) -> str:
-    """Say what had to be left out of a chart: doubled rows, rows without a price."""
-    stamps = chart.get("timestamp") or []
-    if not stamps:
-        return "no bars in the answer"
-    days = pd.to_datetime(stamps, unit="s", utc=True).tz_convert(
-        chart["meta"]["exchangeTimezoneName"]
-    )
-    quote = chart["indicators"]["quote"][0]
-    doubled = len(stamps) - days.normalize().nunique()
-    holes = sum(None in row for row in zip(*(quote[name] for name in _PRICES), strict=True))
-    notes = []
-    if doubled:
-        notes.append(f"{doubled} doubled rows dropped")
-    if holes:
-        notes.append(f"{holes} rows without a price dropped")
-    return "; ".join(notes)
-
-
 def _nothing(symbol: str, status: Status, attempts: int, detail: str) -> _Fetched:
     outcome = SymbolOutcome(symbol, status, 0, None, None, attempts, detail)
-    return _Fetched(_no_bars(), _no_events(), outcome, _no_bars())
-
-
-def _no_bars() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "symbol": pd.Series([], dtype="str"),
-            "session_date": pd.Series([], dtype="datetime64[us]"),
-            **{name: pd.Series([], dtype="float64") for name in _PRICES},
-            "volume": pd.Series([], dtype="int64"),
-        }
-    )
-
-
-def _no_events() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "symbol": pd.Series([], dtype="str"),
-            "event_date": pd.Series([], dtype="datetime64[us]"),
-            "dividend": pd.Series([], dtype="float64"),
-            "split_ratio": pd.Series([], dtype="float64"),
-        }
-    )
-
-
-def _stack(frames: Sequence[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
-    """Join the frames of all symbols, sorted by symbol and date."""
-    filled = [frame for frame in frames if not frame.empty]
-    if not filled:
-        return empty
-    return pd.concat(filled, ignore_index=True).sort_values(
-        list(empty.columns[:2]), ignore_index=True
-    )
+    return _Fetched(no_bars(), no_events(), outcome, no_bars())
