@@ -48,6 +48,13 @@ def test_every_setting_has_a_variable_in_capitals() -> None:
     assert len(set(VARIABLES)) == len(VARIABLES)
 
 
+def test_every_setting_stands_in_the_example() -> None:
+    """But for those of parts that do not exist yet: they would do nothing."""
+    example = (Path(__file__).resolve().parents[2] / ".env.example").read_text("utf-8")
+    missing = {variable for variable in VARIABLES if f"{variable}=" not in example}
+    assert missing == {"SLACK_BOT_TOKEN", "KAFKA_BOOTSTRAP_SERVERS"}
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
@@ -64,6 +71,12 @@ def test_every_setting_has_a_variable_in_capitals() -> None:
         ("QUANT_VENDOR_TIMEOUT_SECONDS", "-1", "greater than 0"),
         ("QUANT_VENDOR_TIMEOUT_SECONDS", "121", "less than or equal to 120"),
         ("QUANT_MINIMUM_SUCCESS_RATIO", "1.01", "less than or equal to 1"),
+        ("QUANT_KR_MINIMUM_SUCCESS_RATIO", "0", "greater than 0"),
+        ("QUANT_LATE_BAR_WAIT_SECONDS", "601", "less than or equal to 600"),
+        ("QUANT_VENDOR_BACKOFF_SECONDS", "-0.1", "greater than or equal to 0"),
+        ("QUANT_ALPHA_VANTAGE_CALLS_PER_DAY", "0", "greater than or equal to 1"),
+        ("QUANT_RAW_RETENTION_DAYS", "-1", "greater than or equal to 0"),
+        ("QUANT_ARTICLE_TEXT", "maybe", "valid boolean"),
         ("QUANT_SANDBOX_SEED", "-1", "greater than or equal to 0"),
         ("QUANT_SANDBOX_SEED", "1.5", "valid integer"),
         ("QUANT_RSS_FEEDS", "ftp://feeds.example/x", "http(s) address"),
@@ -288,3 +301,33 @@ def test_a_file_of_macro_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     first, second = read_settings().series()
     assert (first.series_id, first.name, first.publication_lag_days) == ("X", "실업률", None)
     assert second.publication_lag_days == 2
+
+
+def test_a_markets_own_success_ratio_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANT_MINIMUM_SUCCESS_RATIO", "0.8")
+    monkeypatch.setenv("QUANT_KR_MINIMUM_SUCCESS_RATIO", "0.5")
+    found = read_settings()
+    assert (found.success_ratio("us"), found.success_ratio("kr")) == (0.8, 0.5)
+
+
+def test_what_the_sandbox_does_not_wait_for_or_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().late_bar_pause_seconds == 0
+    assert read_settings().alpha_vantage_daily_calls is None
+    monkeypatch.setenv("QUANT_PROFILE", "live")
+    assert read_settings().late_bar_pause_seconds == 30
+    assert read_settings().alpha_vantage_daily_calls == 25
+    monkeypatch.setenv("QUANT_LATE_BAR_WAIT_SECONDS", "0")
+    assert read_settings().late_bar_pause_seconds == 0
+
+
+def test_every_secret_is_known_for_masking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANT_PROFILE", "live")
+    for name in ("FRED_API_KEY", "ALPHA_VANTAGE_API_KEY", "SLACK_BOT_TOKEN"):
+        monkeypatch.setenv(name, f"secret of {name}")
+    monkeypatch.setenv("QUANT_RSS_FEEDS", "https://me:hunter2@feeds.example/x")
+    assert set(read_settings().secrets) == {
+        "secret of FRED_API_KEY",
+        "secret of ALPHA_VANTAGE_API_KEY",
+        "secret of SLACK_BOT_TOKEN",
+        "hunter2",
+    }
