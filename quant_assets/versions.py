@@ -7,16 +7,20 @@ does: Dagster then shows the asset as out of date and ``quant run`` makes its pa
 import hashlib
 
 from quant_assets.markets import MARKETS
+from quant_assets.reference import reference_path
 from quant_assets.settings import Settings
+
+TONE_FILES = ("finance_words.csv", "finance_words_ko.csv", "aliases_us.csv", "aliases_kr.csv")
 
 
 def code_versions(values: Settings) -> dict[str, str]:
     """Code version of every asset under these settings, by asset key."""
+    tone = _hash(_tone_source(values))
     versions = {
         "macro/observations": f"1-{_hash(values.macro_source())}",
         "macro/regime": "1",
-        "news/articles": "1",
-        "news/article_sentiment": "1",
+        "news/articles": "2",
+        "news/article_sentiment": f"2-{tone}",
     }
     scoring = values.scoring_config().version
     for market in MARKETS:
@@ -25,10 +29,23 @@ def code_versions(values: Settings) -> dict[str, str]:
             f"{market}/prices": f"1-{universe}",
             f"{market}/technical_indicators": "1",
             f"{market}/technical_score": f"1-{scoring}",
-            f"{market}/news_sentiment": f"1-{universe}",
+            f"{market}/news_sentiment": f"2-{_hash(f'{universe}{tone}'.encode())}",
             f"{market}/recommendations": f"1-{scoring}",
         }
     return versions
+
+
+def _tone_source(values: Settings) -> bytes:
+    """What decides the tone of an article: word lists and names, or the model on the disk.
+
+    Of a model the size and time of its files count: reading it here would slow every start.
+    """
+    lists = b"".join(reference_path(name).read_bytes() for name in TONE_FILES)
+    model = values.sentiment_model
+    if model is None:
+        return lists
+    files = sorted(path for path in model.glob("*") if path.is_file())
+    return lists + repr([(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]).encode()
 
 
 def _hash(content: bytes) -> str:

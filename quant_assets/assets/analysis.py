@@ -114,7 +114,7 @@ def _news_sentiment(market: Market, versions: Versions) -> dg.AssetsDefinition:
     ) -> Any:
         from quant_assets.assets.pictures import sentiment_picture
         from quant_assets.domain.articles import aggregate_sentiment
-        from quant_assets.domain.sentiment import FinanceVader
+        from quant_assets.domain.sentiment_model import scorer_for
 
         with typed_failures():
             sessions = run_sessions(context)
@@ -122,9 +122,8 @@ def _news_sentiment(market: Market, versions: Versions) -> dg.AssetsDefinition:
             symbols = [listing.symbol for listing in platform.listings(market.key)]
             frame = aggregate_sentiment(article_sentiment.frame, windows, symbols)
             frame = frame.merge(windows.drop(columns="session_open"), on="session_date")
-            frame = frame.assign(
-                available_at=frame["decision_at"], scorer_version=FinanceVader().version
-            )
+            scorer = scorer_for(platform.settings().sentiment_model)
+            frame = frame.assign(available_at=frame["decision_at"], scorer_version=scorer.version)
             facts = {
                 "statuses": ", ".join(
                     f"{n} {s}" for s, n in frame["status"].value_counts().items()

@@ -20,7 +20,8 @@ from vaderSentiment.vaderSentiment import (
     SentimentIntensityAnalyzer,
 )
 
-from quant_assets.domain.sentiment import ROLES, FinanceVader, select_score
+from quant_assets.domain.sentiment import FinanceVader, select_score
+from quant_assets.domain.sentiment_lexicon import ROLES
 
 FINANCE = FinanceVader()
 PLAIN = FinanceVader(finance=False)

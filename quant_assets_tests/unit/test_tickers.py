@@ -136,6 +136,173 @@ def test_other_meanings_and_other_companies_are_not_mentions(text: str) -> None:
     assert symbols(text) == []
 
 
+USUAL_NAMES = {
+    "AAPL": "Apple|Apple Inc|애플",
+    "MSFT": "Microsoft|Microsoft Corp|마이크로소프트",
+    "NVDA": "Nvidia|NVIDIA Corp|엔비디아",
+    "AMZN": "Amazon|Amazon.com|아마존",
+    "GOOGL": "Alphabet|Google|구글",
+    "META": "Meta|Meta Platforms|Facebook|메타",
+    "TSLA": "Tesla|테슬라",
+    "BRK-B": "Berkshire|Berkshire Hathaway|버크셔해서웨이",
+    "JPM": "JPMorgan|JP Morgan|JPMorgan Chase|JP모건",
+    "V": "Visa|Visa Inc|비자",
+    "MA": "Mastercard|마스터카드",
+    "UNH": "UnitedHealth|UnitedHealth Group|유나이티드헬스",
+    "JNJ": "Johnson & Johnson|J&J|존슨앤드존슨",
+    "LLY": "Eli Lilly|Lilly|일라이릴리",
+    "XOM": "Exxon|ExxonMobil|Exxon Mobil|엑손모빌",
+    "CVX": "Chevron|셰브론",
+    "PG": "Procter & Gamble|P&G|프록터앤드갬블",
+    "KO": "Coca-Cola|Coca Cola|Coke|코카콜라",
+    "PEP": "PepsiCo|Pepsi|펩시코",
+    "COST": "Costco|코스트코",
+    "WMT": "Walmart|Wal-Mart|월마트",
+    "HD": "Home Depot|홈디포",
+    "MCD": "McDonald's|McDonalds|맥도날드",
+    "DIS": "Disney|Walt Disney|디즈니",
+    "NFLX": "Netflix|넷플릭스",
+    "AMD": "AMD|Advanced Micro Devices",
+    "INTC": "Intel|인텔",
+    "BA": "Boeing|보잉",
+    "CAT": "Caterpillar|캐터필러",
+    "GE": "GE Aerospace|General Electric|GE에어로스페이스",
+    "005930.KS": "Samsung Electronics|Samsung|삼성전자|삼전",
+    "000660.KS": "SK hynix|SK Hynix|Hynix|SK하이닉스|하이닉스|에스케이하이닉스",
+    "373220.KS": "LG Energy Solution|LGES|LG에너지솔루션|LG엔솔|엔솔",
+    "207940.KS": "Samsung Biologics|삼성바이오로직스|삼성바이오|삼바",
+    "005380.KS": "Hyundai Motor|Hyundai|현대차|현대자동차|현차",
+    "000270.KS": "Kia|Kia Motors|기아|기아차",
+    "068270.KS": "Celltrion|셀트리온",
+    "105560.KS": "KB Financial|KB Financial Group|KB금융|KB금융지주",
+    "055550.KS": "Shinhan Financial Group|Shinhan|신한지주|신한금융|신한금융지주",
+    "005490.KS": "POSCO Holdings|Posco|포스코홀딩스|포스코|POSCO홀딩스",
+    "035420.KS": "NAVER|Naver|네이버",
+    "035720.KS": "Kakao|카카오",
+    "051910.KS": "LG Chem|LG화학",
+    "006400.KS": "Samsung SDI|삼성SDI",
+    "012330.KS": "Hyundai Mobis|현대모비스|모비스",
+    "028260.KS": "Samsung C&T|삼성물산",
+    "066570.KS": "LG Electronics|LG전자",
+    "015760.KS": "Korea Electric Power|KEPCO|한국전력|한전",
+    "247540.KQ": "EcoPro BM|Ecopro BM|에코프로비엠",
+    "196170.KQ": "Alteogen|알테오젠",
+}
+
+
+def test_the_usual_names_cover_both_universes() -> None:
+    assert set(USUAL_NAMES) == set(packaged_universe()["symbol"])
+    korean = [names for symbol, names in USUAL_NAMES.items() if "." in symbol]
+    assert all(any("가" <= char <= "힣" for char in names) for names in korean)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name"),
+    [(symbol, name) for symbol, names in USUAL_NAMES.items() for name in names.split("|")],
+)
+def test_every_listing_is_recognised_by_its_usual_names(symbol: str, name: str) -> None:
+    is_hangul = any("가" <= char <= "힣" for char in name)
+    sentences = (
+        [f"{name} 주가 급등", f"외국인, {name} 실적에 주목"]
+        if is_hangul
+        else [f"{name} shares rose on Monday", f"Analysts are bullish on {name}"]
+    )
+    assert [symbols(sentence) for sentence in sentences] == [[symbol], [symbol]]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("하이닉스에서도 감산", "000660.KS"),
+        ("삼성전자와의 격차", "005930.KS"),
+        ("네이버로부터 투자 유치", "035420.KS"),
+        ("현대차나 기아차 등", "000270.KS 005380.KS"),
+        ("카카오톡 먹통", "035720.KS"),
+        ("엔비디아·테슬라 급락", "NVDA TSLA"),
+        ("삼성바이오, 위탁생산 수주", "207940.KS"),
+        ("메타 실적 호조에 알파벳 주가도 상승", "GOOGL META"),
+    ],
+)
+def test_more_endings_and_short_forms(text: str, expected: str) -> None:
+    assert symbols(text) == expected.split()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "삼성 사장단 인사",
+        "삼성그룹 총수 일가",
+        "삼성생명 배당 확대",
+        "삼성바이오에피스 분할",
+        "삼성전자우 신고가",
+        "현대차증권 실적",
+        "현대건설 수주",
+        "대한전선 수주",
+        "한전기술 급등",
+        "SK텔레콤 배당",
+        "LG 지배구조",
+        "LG생활건강 주가",
+        "에코프로 주가 급락",
+        "기아 대책 회의",
+        "비자 발급 지연",
+        "메타 분석 결과",
+        "알파벳 순서로",
+        "애플망고 수입 증가",
+        "아마존 열대우림 파괴",
+        "카카오 열매 작황 부진",
+        "네이버 블로그 인기 글",
+        "Samsung Group reshuffles its affiliates",
+        "Hyundai Card names new chief",
+        "EcoPro shares slide",
+        "SK Telecom raises dividend",
+        "LG Display narrows loss",
+        "Naver Webtoon lists in New York",
+        "The minister said in a Facebook post",
+        "A YouTube video went viral",
+        "Amazon tribes protest",
+        "Visa applications pile up",
+        "A chevron on the sleeve",
+        "The Chevron doctrine was overturned",
+        "Tesla coils hum at the museum",
+        "Snow in Berkshire County",
+        "Military intel suggests otherwise",
+    ],
+)
+def test_neighbours_of_the_universe_are_not_mentions(text: str) -> None:
+    assert symbols(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Gap shares jump", ["GPS"]),
+        ("Target (NYSE: TGT) trims forecast", ["TGT"]),
+        ("Target's sales slump", ["TGT"]),
+        ("The gap between rich and poor widens", []),
+        ("Price target raised to $80", []),
+        ("Inflation target is out of reach", []),
+        ("Mind the Gap", []),
+        ("TGT GPS", []),
+    ],
+)
+def test_names_that_are_ordinary_words_need_a_company_around_them(
+    text: str, expected: list[str]
+) -> None:
+    shops = pd.DataFrame(
+        {"symbol": ["GPS", "TGT"], "yahoo_symbol": ["GPS", "TGT"], "name": ["Gap", "Target"]}
+    )
+    recognizer = TickerRecognizer.from_universe(shops, packaged_aliases())
+    assert sorted({mention.symbol for mention in recognizer.find(text)}) == expected
+
+
+def test_no_alias_is_a_bare_ticker_without_context() -> None:
+    """Upper-case codes of a universe name nothing by themselves; the few names so spelled may."""
+    table = packaged_aliases()
+    codes = set(packaged_universe()["symbol"])
+    bare = table[(table["symbol"] != "") & table["alias"].isin(codes)]
+    assert set(bare["needs_context"]) <= {"1"}
+
+
 def test_mentions_tell_market_kind_and_place() -> None:
     assert RECOGNIZER.find("Tesla (NASDAQ: TSLA) $tsla 005930.KS") == [
         Mention("TSLA", "us", "name", 0),
