@@ -112,8 +112,18 @@ class Planner:
         count = int((end - first) / timedelta(hours=1))
         keys = [(first + timedelta(hours=n)).strftime(HOUR_FORMAT) for n in range(count)]
         chunks = [keys[n : n + HOURS_A_RUN] for n in range(0, len(keys), HOURS_A_RUN)]
-        assets = ("news/articles", "news/article_sentiment")
-        return [task for chunk in chunks for task in self._tasks("news_crawl", assets, chunk)]
+        return [task for chunk in chunks for task in self._news_tasks(chunk)]
+
+    def _news_tasks(self, keys: Sequence[str]) -> list[Task]:
+        """Crawls of what is missing, and new scores for articles scored in another way."""
+        tone = "news/article_sentiment"
+        crawls = self._tasks("news_crawl", ("news/articles", tone), keys)
+        crawled = {key for task in crawls for key in keys if task.first <= key <= task.last}
+        others = [key for key in keys if key not in crawled]
+        version = self._versions.get(tone)
+        outdated = {k for k in others if version and self._version(tone, k) != version}
+        again = ranges(others, outdated)
+        return crawls + [Task("news_crawl", (tone,), r[0], r[-1], len(r)) for r in again]
 
     def _release_days(self, spans: Sequence[Span]) -> tuple[date, date]:
         """First and last complete release day of the spans; a day ends at 06:00 UTC of the next."""
@@ -159,7 +169,10 @@ class Planner:
         version = self._versions.get(asset)
         if version is None or asset.startswith("news/"):
             return set()
-        return {k for k in keys if self._store.info(asset, k).code_version != version}
+        return {k for k in keys if self._version(asset, k) != version}
+
+    def _version(self, asset: str, key: str) -> str:
+        return self._store.info(asset, key).code_version
 
     def _tasks(
         self,

@@ -343,3 +343,22 @@ def test_each_market_is_planned_by_itself(planner: Planner) -> None:
     fetching = planner.fetching(spans, NEWS_START)
     assert [t.job for t in fetching if t.job.endswith("_price")] == ["us_price", "kr_price"]
     assert len([t for t in fetching if t.job == "macro_sync"]) == 1
+
+
+def test_articles_scored_in_another_way_are_scored_again_and_not_fetched(
+    store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    span = _span(US, "2024-06-27", "2024-06-28")
+    first = Planner(store, instance, NOW).fetching([span], NEWS_START)
+    crawl = next(task for task in first if task.job == "news_crawl")
+    hours = _hours(crawl.first, crawl.last)
+    _have(store, instance, NEWS, hours[:-2])
+    same = Planner(store, instance, NOW, {NEWS[1]: "1"}).fetching([span], NEWS_START)
+    assert [task for task in same if task.job == "news_crawl"] == [
+        Task("news_crawl", NEWS, hours[-2], hours[-1], 2)
+    ]
+    other = Planner(store, instance, NOW, {NEWS[1]: "2-abc"}).fetching([span], NEWS_START)
+    assert [task for task in other if task.job == "news_crawl"] == [
+        Task("news_crawl", NEWS, hours[-2], hours[-1], 2),
+        Task("news_crawl", NEWS[1:], hours[0], hours[-3], len(hours) - 2),
+    ]
