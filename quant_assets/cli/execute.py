@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quant_assets.cli.plan import Task
+from quant_assets.errors import QuantAssetsError
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -173,15 +174,26 @@ def _execute(task: Task, run_id: str, own_tags: Mapping[str, str]) -> dg.Execute
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:
-    """The first failed step and the innermost message of its error."""
+    """The first failed step and what its error says: the platform's own word, else the innermost.
+
+    The cause of an error of ours is a library's, which knows no remedy.
+    """
+    ours = {cls.__name__ for cls in _subclasses(QuantAssetsError)}
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
+            while error is not None and error.cause is not None and error.cls_name not in ours:
                 error = error.cause
             message = error.message.strip() if error is not None else "no message"
             return f"{event.step_key}: {message}"
     return "the run failed outside its steps: see its log in the UI"
+
+
+def _subclasses(cls: type[Exception]) -> Iterator[type[Exception]]:
+    yield cls
+    children: list[type[Exception]] = cls.__subclasses__()
+    for child in children:
+        yield from _subclasses(child)
 
 
 def _outcome_of(item: _Running) -> Outcome:

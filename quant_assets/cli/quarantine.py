@@ -9,6 +9,7 @@ import click
 import pandas as pd
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from quant_assets.cli.show import output, print_frame
 from quant_assets.errors import MissingPartitionError
@@ -47,7 +48,7 @@ def list_rows(
         return
     table = Table(*(name.replace("_key", "") for name in COLUMNS[:-1]), box=box.SIMPLE)
     for row in frame[COLUMNS[:-1]].astype(str).itertuples(index=False):
-        table.add_row(*row)
+        table.add_row(*(Text(printable(value)) for value in row))
     output().print(table)
 
 
@@ -63,9 +64,9 @@ def show_rows(values: Settings, asset: str, partition: str, item: str | None) ->
     for row in frame.to_dict("records"):
         since = f"{row['held_at']:%Y-%m-%d %H:%M} UTC"
         stored = f"would store: {row['row']}" if row["row"] else "no storable row to release"
-        click.echo(f"{row['item']}: {row['rule']}, {row['state']} since {since}")
+        click.echo(printable(f"{row['item']}: {row['rule']}, {row['state']} since {since}"))
         for line in (row["reason"], f"{row['source']} gave: {row['raw']}", stored):
-            click.echo(f"  {line}")
+            click.echo(f"  {printable(line)}")
 
 
 def release_rows(
@@ -77,7 +78,8 @@ def release_rows(
     dataset_of(asset)
     store = _store(values)
     if ask:
-        click.confirm(f"Store {', '.join(items)} of {asset} {partition} after all?", abort=True)
+        named = printable(", ".join(items))
+        click.confirm(f"Store {named} of {asset} {partition} after all?", abort=True)
     frame = Quarantine(store, asset).release(partition, items, code_versions(values)[asset])
     rows = len(store.read(dataset_of(asset), asset, [partition]))
     with dg.DagsterInstance.get() as instance:
@@ -100,6 +102,14 @@ def release_rows(
             f"next session: materialize that one again (or `quant rebuild {asset} NEXT_SESSION`)"
         )
     click.echo("`quant run` makes again what rests on it")
+
+
+def printable(text: str) -> str:
+    """A text of a vendor on one line, with control characters as escapes: none acts on the screen.
+
+    Letters of every script stay.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _has_event(frame: pd.DataFrame) -> bool:

@@ -18,7 +18,7 @@ from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import MARKETS
 from quant_assets.naming import TAG_REBUILD, market_job
 from quant_assets.settings import Settings
-from quant_assets.vendors.archive import Manifest, RawArchive
+from quant_assets.vendors.archive import Manifest, RawArchive, UnreadableArchiveError
 
 JOBS = {
     **{f"{key}/prices": market_job(key, "price") for key in MARKETS},
@@ -33,47 +33,53 @@ def _archive(values: Settings) -> RawArchive:
 
 
 def list_fetches(values: Settings, asset: str | None) -> None:
-    """Print every kept fetch of an asset, or of all."""
+    """Print every kept fetch of an asset, or of all, and which manifests are damaged."""
+    if asset is not None:
+        _demand_fetched(asset)
     archive = _archive(values)
     table = Table("asset", "first", "last", "fetched at (UTC)", "answers", "size", box=box.SIMPLE)
+    damaged = []
     for name in archive.assets() if asset is None else [asset]:
         for manifest in archive.manifests(name):
-            entries = manifest.load()[1]
-            size = sum(entry.bytes for entry in entries)
+            try:
+                entries = manifest.load()[1]
+                size = f"{sum(entry.bytes for entry in entries) / 1e6:,.1f} MB"
+                facts = (f"{len(entries):,}", size)
+            except UnreadableArchiveError as error:
+                damaged.append(error)
+                facts = ("damaged", "")
             when = f"{manifest.saved_at:%Y-%m-%d %H:%M:%S}"
-            table.add_row(
-                name,
-                manifest.first,
-                manifest.last,
-                when,
-                f"{len(entries):,}",
-                f"{size / 1e6:,.1f} MB",
-            )
+            table.add_row(name, manifest.first, manifest.last, when, *facts)
     if table.row_count:
         output().print(table)
     else:
         click.echo("no raw answers are kept")
+    for problem in damaged:
+        click.echo(f"warning: {problem}", err=True)
 
 
 def prune(values: Settings, days: int | None, *, dry_run: bool) -> None:
     """Remove what is older than ``days``, by default the retention of the settings."""
     keep = values.raw_retention_days if days is None else days
     before = datetime.now(UTC) - timedelta(days=keep)
-    count, size = _archive(values).prune(before, dry_run=dry_run)
+    try:
+        count, size = _archive(values).prune(before, dry_run=dry_run)
+    except OSError as error:
+        raise BadConfigurationError(
+            f"raw answers below {values.raw_dir} could not be removed: {error}; make it readable "
+            "and writable"
+        ) from error
     verb = "would remove" if dry_run else "removed"
     click.echo(f"{verb} {count:,} files, {size / 1e6:,.1f} MB, older than {keep} days")
 
 
 def rebuild_partitions(values: Settings, asset: str, first: str, last: str) -> bool:
     """Run the asset's job on kept answers for each stretch of one fetch; whether all succeeded."""
-    if asset not in JOBS:
-        raise BadConfigurationError(
-            f"{asset} is not fetched from a vendor; these are: {', '.join(JOBS)}"
-        )
+    _demand_fetched(asset)
+    if last < first:
+        raise BadConfigurationError(f"the last partition {last} is before the first, {first}")
     archive = _archive(values)
-    store = ParquetStore(values.data_dir, values.profile)
-    stored = store.list_partitions(asset)
-    keys = sorted({k for k in stored if first <= k <= last} | {first, last})
+    keys = _partitions(values, asset, first, last)
     is_complete = True
     for stretch in stretches(keys, archive.manifests(asset)):
         task = Task(JOBS[asset], (asset,), stretch[0], stretch[-1], len(stretch))
@@ -84,6 +90,32 @@ def rebuild_partitions(values: Settings, asset: str, first: str, last: str) -> b
         else:
             click.echo(f"rebuilt {asset} {stretch[0]} .. {stretch[-1]} from kept answers")
     return is_complete
+
+
+def _partitions(values: Settings, asset: str, first: str, last: str) -> list[str]:
+    """Stored partitions from ``first`` to ``last``, and these two if there are such partitions.
+
+    Raises ``BadConfigurationError`` if there is none at all: a closure has no partition.
+    """
+    import dagster as dg
+
+    from quant_assets.definitions import defs
+
+    definition = defs.resolve_asset_graph().get(dg.AssetKey(asset.split("/"))).partitions_def
+    assert definition is not None
+    stored = ParquetStore(values.data_dir, values.profile).list_partitions(asset)
+    ends = {key for key in (first, last) if definition.has_partition_key(key)}
+    keys = sorted({key for key in stored if first <= key <= last} | ends)
+    if not keys:
+        raise BadConfigurationError(f"{asset} has no partition from {first} to {last}")
+    return keys
+
+
+def _demand_fetched(asset: str) -> None:
+    if asset not in JOBS:
+        raise BadConfigurationError(
+            f"{asset} is not fetched from a vendor; these are: {', '.join(JOBS)}"
+        )
 
 
 def stretches(keys: Sequence[str], manifests: Sequence[Manifest]) -> list[list[str]]:

@@ -1,5 +1,6 @@
 """What the resources share. What belongs here: settings as Dagster config, clock, store."""
 
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,11 +93,12 @@ class RawResource(SettingsResource):
         keys = sorted(context.partition_keys)
         settings = self.settings()
         if context.run.tags.get(naming.TAG_REBUILD):
-            return Fetch(asset, self.archive().replay(asset, keys[0], keys[-1]), None)
+            return Fetch(asset, self.archive().replay(asset, keys[0], keys[-1]), None, context.log)
         scope = Scope(keys[0], keys[-1], now)
         if not settings.raw_retention_days:
-            return Fetch(asset, NoTape(scope), None)
-        return Fetch(asset, self.archive().record(scope), settings.raw_retention_days)
+            return Fetch(asset, NoTape(scope), None, context.log)
+        tape = self.archive().record(scope)
+        return Fetch(asset, tape, settings.raw_retention_days, context.log)
 
 
 class Fetch:
@@ -107,12 +109,17 @@ class Fetch:
     """
 
     def __init__(
-        self, asset: str, tape: Recording | Replay | NoTape, retention_days: int | None
+        self,
+        asset: str,
+        tape: Recording | Replay | NoTape,
+        retention_days: int | None,
+        log: logging.Logger,
     ) -> None:
         self.tape = tape
         self.first, self.last, self.now = tape.scope.first, tape.scope.last, tape.scope.now
         self._asset = asset
         self._retention_days = retention_days
+        self._log = log
 
     @property
     def is_rebuild(self) -> bool:
@@ -122,7 +129,8 @@ class Fetch:
     def keep(self) -> dict[str, Any]:
         """Write down what the fetch rests on, before its rows are stored; facts for the metadata.
 
-        Also removes, once a day, what is older than ``QUANT_RAW_RETENTION_DAYS``.
+        Also removes, once a day, what is older than ``QUANT_RAW_RETENTION_DAYS``. An archive that
+        cannot be written costs no row: the facts and a warning say that the answers are not kept.
         """
         if isinstance(self.tape, Replay):
             return {"rebuilt_from": self.tape.manifest.path.name}
@@ -130,8 +138,14 @@ class Fetch:
             return {}
         assert self._retention_days is not None
         path = self.tape.save(self._asset)
-        self.tape.archive.prune_daily(datetime.now(UTC), self._retention_days)
-        return {"raw_answers": path.name}
+        try:
+            self.tape.archive.prune_daily(datetime.now(UTC), self._retention_days)
+        except OSError as error:
+            self._log.warning("%s: old raw answers could not be removed: %s", self._asset, error)
+        if path is not None:
+            return {"raw_answers": path.name}
+        self._log.warning("%s: %s", self._asset, self.tape.problem)
+        return {"raw_answers": self.tape.problem}
 
 
 class StoreResource(dg.ConfigurableResource[Any]):

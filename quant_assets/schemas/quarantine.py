@@ -9,7 +9,7 @@ QUARANTINE = Dataset(
     name="quarantine",
     description="Rows that a rule kept out of a partition, with the reason and the raw values.",
     partition_column="partition_key",
-    key=("partition_key", "item"),
+    key=("partition_key", "item", "row", "raw"),
     may_be_empty=True,
     columns=(
         Column("partition_key", "string", "Partition that the row would belong to."),

@@ -12,10 +12,11 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import threading
-import uuid
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -23,13 +24,17 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from quant_assets.errors import BadConfigurationError, BadDataError
+from quant_assets.errors import BadConfigurationError, BadDataError, QuantAssetsError
+from quant_assets.vendors.archive_files import locked, remove, touched, write_whole
 from quant_assets.vendors.redaction import SECRET_PARAMETERS, redact, redact_bytes
 
 KEPT_HEADERS = ("Content-Type", "ETag", "Last-Modified")
 UNKEPT_STATUSES = frozenset({401, 403, 408, 429}) | frozenset(range(500, 600))
 """What says nothing of the data: refusals and failures, which a client asks again anyway."""
 STAMP = "%Y%m%dT%H%M%S%fZ"
+LONGEST_FETCH = timedelta(days=1)
+"""A body this young is never removed: a fetch in progress may be about to name it."""
+_HASH = re.compile(rb"\b[0-9a-f]{64}\b")
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ class NotKeptError(BadDataError):
     """A kept fetch has no answer to a request: it was not part of it."""
 
 
+class UnreadableArchiveError(QuantAssetsError):
+    """A kept answer or manifest is damaged; no ``BadDataError``, which clients may survive."""
+
+
 class Tape(Protocol):
     """What a transport asks before it goes to the vendor, and tells after."""
 
@@ -69,7 +78,7 @@ class Tape(Protocol):
 
 
 def request_key(url: str, params: Mapping[str, object] | None = None) -> str:
-    """Name of a request: path and parameters without secrets, and the host unless it is local.
+    """Name of a request: host unless it is local, path, and parameters without secrets.
 
     So the key of a user does not get into the archive, and a local stand-in for a vendor may
     change its port.
@@ -79,7 +88,8 @@ def request_key(url: str, params: Mapping[str, object] | None = None) -> str:
     query += [(name, str(value)) for name, value in (params or {}).items()]
     shown = sorted((n, v) for n, v in query if n.lower() not in SECRET_PARAMETERS)
     host = parts.hostname or ""
-    place = "" if is_local(host) else f"//{host}"
+    port = "" if parts.port in (None, 80, 443) else f":{parts.port}"
+    place = "" if is_local(host) else f"//{host}{port}"
     return f"{place}{parts.path or '/'}" + (f"?{urlencode(shown)}" if shown else "")
 
 
@@ -108,43 +118,57 @@ class RawArchive:
         return Replay(self, covering[-1])
 
     def manifests(self, asset: str) -> list["Manifest"]:
-        """Kept fetches of an asset, oldest first, by their names alone."""
-        folder = self._manifests(asset)
+        """Kept fetches of an asset, oldest first, by their names alone; other files are ignored."""
         found = []
-        for path in folder.glob("*.json"):
-            first, last, when = path.stem.split("__")
-            saved_at = datetime.strptime(when, STAMP).replace(tzinfo=UTC)
+        for path in self._manifests(asset).glob("*.json"):
+            try:
+                first, last, when = path.stem.split("__")
+                saved_at = datetime.strptime(when, STAMP).replace(tzinfo=UTC)
+            except ValueError:
+                continue
             found.append(Manifest(path, first, last, saved_at))
         return sorted(found, key=lambda manifest: manifest.saved_at)
 
     def assets(self) -> list[str]:
         """Assets with kept fetches."""
-        folder = self.root / "manifests"
-        return sorted(p.name.replace(".", "/") for p in folder.iterdir()) if folder.exists() else []
+        folders = (self.root / "manifests").glob("*/")
+        return sorted(folder.name.replace(".", "/") for folder in folders)
 
     def put(self, body: bytes) -> str:
-        """Keep a body once; returns its hash. What is kept already is marked as used again."""
+        """Keep a body once; returns its hash. What is kept already is marked as used again.
+
+        A damaged file is written anew. Raises ``OSError`` where the disk refuses.
+        """
         digest = hashlib.sha256(body).hexdigest()
         path = self._blob(digest)
-        try:
-            os.utime(path)
-        except FileNotFoundError:
-            _write(path, gzip.compress(body, 6, mtime=0))
+        with locked(self.root, is_shared=True):
+            try:
+                os.utime(path)
+                is_kept = gzip.decompress(path.read_bytes()) == body
+            except (OSError, EOFError, zlib.error):
+                is_kept = False
+            if not is_kept:
+                write_whole(path, gzip.compress(body, 6, mtime=0))
         return digest
 
     def get(self, digest: str) -> bytes:
-        """A kept body. Raises ``BadDataError`` if it is gone or damaged, naming the file."""
+        """A kept body. Raises ``UnreadableArchiveError`` if it is gone or damaged."""
         path = self._blob(digest)
         try:
             body = gzip.decompress(path.read_bytes())
         except (OSError, EOFError, zlib.error) as error:
-            raise BadDataError(f"the raw answer {path} cannot be read: {error}") from error
-        if hashlib.sha256(body).hexdigest() != digest:
-            raise BadDataError(f"the raw answer {path} is damaged: its content has another hash")
-        return body
+            problem = f"cannot be read: {error}"
+        else:
+            if hashlib.sha256(body).hexdigest() == digest:
+                return body
+            problem = "is damaged: its content has another hash"
+        raise UnreadableArchiveError(
+            f"the raw answer {path} {problem}; materialize the partitions again, which asks the "
+            "vendor"
+        )
 
     def save(self, asset: str, scope: Scope, entries: Iterable["Entry"]) -> Path:
-        """Write the manifest of a fetch."""
+        """Write the manifest of a fetch. Raises ``OSError`` where the disk refuses."""
         when = datetime.now(UTC).strftime(STAMP)
         path = self._manifests(asset) / f"{scope.first}__{scope.last}__{when}.json"
         content = {
@@ -154,45 +178,48 @@ class RawArchive:
             "now": scope.now.isoformat(),
             "entries": [asdict(entry) for entry in entries],
         }
-        text = redact(json.dumps(content, indent=1), self._secrets)
-        _write(path, text.encode())
+        write_whole(path, json.dumps(content, indent=1).encode())
         return path
+
+    def mask_text(self, text: str) -> str:
+        """A request or a header without the secrets."""
+        return redact(text, self._secrets)
 
     def mask(self, body: bytes) -> bytes:
         """A body without the secrets."""
         return redact_bytes(body, self._secrets)
 
     def prune(self, before: datetime, *, dry_run: bool = False) -> tuple[int, int]:
-        """Remove the fetches saved before a time and the bodies that no other needs.
+        """Remove the fetches saved before a time, and the bodies older than it that none names.
 
-        Returns how many files and bytes. A body touched since stays, because a fetch in progress
-        may be about to name it.
+        Returns how many files and bytes. A body younger than ``LONGEST_FETCH`` stays, because a
+        fetch in progress may be about to name it; so do the bodies of a damaged manifest.
         """
-        old, kept = [], set()
+        old: list[Path] = []
+        kept: set[str] = set()
         for asset in self.assets():
             for manifest in self.manifests(asset):
                 if manifest.saved_at < before:
                     old.append(manifest.path)
                 else:
-                    kept |= {entry.sha256 for entry in manifest.load()[1]}
-        limit = before.timestamp()
-        for path in (self.root / "blobs").glob("*/*.gz"):
-            if path.stem not in kept and path.stat().st_mtime < limit:
-                old.append(path)
-        size = sum(path.stat().st_size for path in old)
-        if not dry_run:
-            for path in old:
-                path.unlink(missing_ok=True)
-        return len(old), size
+                    kept |= manifest.hashes()
+        count, size = remove(old, dry_run=dry_run)
+        limit = min(before, datetime.now(UTC) - LONGEST_FETCH).timestamp()
+        unnamed = [p for p in (self.root / "blobs").glob("*/*.gz") if p.stem not in kept]
+        unfinished = (self.root / "blobs").glob("*/.*.tmp")
+        with locked(self.root, is_shared=False):
+            stale = [p for p in (*unnamed, *unfinished) if touched(p) < limit]
+            more, bytes_more = remove(stale, dry_run=dry_run)
+        return count + more, size + bytes_more
 
     def prune_daily(self, now: datetime, retention_days: int) -> None:
-        """Prune once a day, whoever comes first."""
+        """Prune once a day, whoever comes first. Raises ``OSError`` where the disk refuses."""
         marker = self.root / ".pruned"
-        today = now.date().isoformat()
-        if marker.exists() and marker.read_text(encoding="utf-8") == today:
+        today = now.date().isoformat().encode()
+        if marker.exists() and marker.read_bytes() == today:
             return
         self.prune(now - timedelta(days=retention_days))
-        _write(marker, today.encode())
+        write_whole(marker, today)
 
     def _blob(self, digest: str) -> Path:
         return self.root / "blobs" / digest[:2] / f"{digest}.gz"
@@ -222,47 +249,75 @@ class Manifest:
     saved_at: datetime
 
     def load(self) -> tuple[Scope, list[Entry]]:
-        """What it was for and its answers. Raises ``BadDataError`` for a damaged manifest."""
+        """What it was for and its answers. Raises ``UnreadableArchiveError`` if it is damaged."""
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            now = datetime.fromisoformat(content["now"])
+            now = datetime.fromisoformat(content["now"]).astimezone(UTC)
             entries = [Entry(**entry) for entry in content["entries"]]
+            scope = Scope(str(content["first"]), str(content["last"]), now)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadDataError(f"the manifest {self.path} cannot be read: {error!r}") from error
-        return Scope(content["first"], content["last"], now), entries
+            raise UnreadableArchiveError(
+                f"the manifest {self.path} cannot be read: {error!r}; remove it, and an older "
+                "fetch of the same partitions is used if one is kept"
+            ) from None
+        return scope, entries
+
+    def hashes(self) -> set[str]:
+        """The bodies that it names, also if it is damaged. Raises ``OSError`` if unreadable."""
+        with suppress(FileNotFoundError):
+            return {digest.decode() for digest in _HASH.findall(self.path.read_bytes())}
+        return set()
 
 
 class Recording:
-    """Keeps the answers of one fetch; of a request asked twice the last answer counts."""
+    """Keeps the answers of one fetch; of a request asked twice the last answer counts.
+
+    A disk that refuses to keep them is no reason to lose the rows: recording then ends, and
+    ``problem`` says why.
+    """
 
     is_closed = False
 
     def __init__(self, archive: RawArchive, scope: Scope) -> None:
         self.scope = scope
         self.archive = archive
+        self.problem = ""
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
 
-    def find(self, request: str) -> Answer | None:
-        """Always ``None``: the vendor is asked."""
-        return None
+    def find(self, request: str) -> None:
+        """Nothing: the vendor is asked."""
 
     def note(self, request: str, answer: Answer) -> None:
         """Keep an answer, unless it is a refusal or a failure."""
-        if answer.status in UNKEPT_STATUSES:
+        if answer.status in UNKEPT_STATUSES or self.problem:
             return
         body = self.archive.mask(answer.body)
-        entry = Entry(
-            request, answer.status, dict(answer.headers), self.archive.put(body), len(body)
-        )
+        try:
+            digest = self.archive.put(body)
+        except OSError as error:
+            self.problem = _refusal(error)
+            return
+        mask = self.archive.mask_text
+        headers = {name: mask(value) for name, value in answer.headers.items()}
+        entry = Entry(mask(request), answer.status, headers, digest, len(body))
         with self._lock:
             self._entries[request] = entry
 
-    def save(self, asset: str) -> Path:
-        """Write the manifest; without it the answers are not found again."""
+    def save(self, asset: str) -> Path | None:
+        """Write the manifest, without which the answers are not found again.
+
+        ``None`` if not all of them could be kept.
+        """
+        if self.problem:
+            return None
         with self._lock:
             entries = list(self._entries.values())
-        return self.archive.save(asset, self.scope, entries)
+        try:
+            return self.archive.save(asset, self.scope, entries)
+        except OSError as error:
+            self.problem = _refusal(error)
+            return None
 
 
 class Replay:
@@ -278,6 +333,7 @@ class Replay:
 
     def find(self, request: str) -> Answer:
         """The kept answer. Raises ``NotKeptError`` for a request that was not part of the fetch."""
+        request = self._archive.mask_text(request)
         entry = self._entries.get(request)
         if entry is None:
             raise NotKeptError(
@@ -298,9 +354,8 @@ class NoTape:
     def __init__(self, scope: Scope | None = None) -> None:
         self.scope = scope or Scope("", "", datetime.now(UTC))
 
-    def find(self, request: str) -> Answer | None:
-        """Always ``None``: the vendor is asked."""
-        return None
+    def find(self, request: str) -> None:
+        """Nothing: the vendor is asked."""
 
     def note(self, request: str, answer: Answer) -> None:
         """Nothing."""
@@ -312,19 +367,11 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in values if value}
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise BadDataError(
-            f"the raw answer {path} could not be written: {error}; free space there, or set "
-            "QUANT_RAW_RETENTION_DAYS=0 to keep none"
-        ) from error
+def _refusal(error: OSError) -> str:
+    return (
+        f"the raw answers of this fetch are not kept: {error}; free space there or make it "
+        "writable, or set QUANT_RAW_RETENTION_DAYS=0 to keep none"
+    )
 
 
 def is_local(host: str) -> bool:

@@ -4,9 +4,12 @@ What belongs here: removing secrets from text. What does not: deciding what a se
 (settings hold the keys) and building error messages (the clients do, through ``http``).
 """
 
+import html
+import json
 import logging
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
@@ -24,23 +27,43 @@ def redact_query(text: str) -> str:
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Mask every secret, plain or URL-quoted, and every secret query parameter in ``text``."""
+    """Mask every secret, however it is written, and every secret query parameter in ``text``."""
     for form in _forms(secrets):
         text = text.replace(form, MASK)
     return redact_query(text)
 
 
 def redact_bytes(content: bytes, secrets: Iterable[str]) -> bytes:
-    """Mask every secret, plain or URL-quoted, in bytes of any encoding that keeps ASCII."""
+    """Mask every secret, however it is written, in bytes of an encoding that keeps ASCII."""
     for form in _forms(secrets):
         content = content.replace(form.encode(), MASK.encode())
     return content
 
 
 def _forms(secrets: Iterable[str]) -> list[str]:
-    """A secret as it may stand in a text, longest first."""
-    forms = {form for s in secrets if s for form in (s, quote(s, safe=""), quote_plus(s))}
+    """Secrets as they may stand in a text, longest first."""
+    forms = {form for secret in secrets if secret for form in _written(secret)}
     return sorted(forms, key=len, reverse=True)
+
+
+@lru_cache(maxsize=64)
+def _written(secret: str) -> frozenset[str]:
+    """A secret as texts, addresses, JSON and HTML write it."""
+    quoted = quote(secret, safe="")
+    in_json = json.dumps(secret)[1:-1]
+    return frozenset(
+        {
+            secret,
+            quoted,
+            re.sub("%..", lambda code: code[0].lower(), quoted),
+            quote_plus(secret),
+            in_json,
+            in_json.replace("/", "\\/"),
+            json.dumps(secret, ensure_ascii=False)[1:-1],
+            html.escape(secret),
+            html.escape(secret, quote=False),
+        }
+    )
 
 
 class _RedactingFilter(logging.Filter):
