@@ -9,7 +9,13 @@ from quant_assets.assets.analysis import build_analysis
 from quant_assets.assets.macro import build_macro
 from quant_assets.assets.news import build_news
 from quant_assets.assets.prices import build_prices
-from quant_assets.checks import build_coverage_checks, build_price_checks, build_schema_checks
+from quant_assets.checks import (
+    build_coverage_checks,
+    build_macro_checks,
+    build_news_checks,
+    build_price_checks,
+    build_schema_checks,
+)
 from quant_assets.jobs import build_jobs
 from quant_assets.markets import MARKETS
 from quant_assets.resources import build_resources
@@ -33,7 +39,13 @@ def build_defs(
             *build_news(values.news_start, versions),
             *(asset for market in MARKETS.values() for asset in build_analysis(market, versions)),
         ],
-        asset_checks=[*build_schema_checks(), *build_coverage_checks(), *build_price_checks()],
+        asset_checks=[
+            *build_schema_checks(),
+            *build_coverage_checks(),
+            *build_price_checks(),
+            *build_macro_checks(),
+            *build_news_checks(),
+        ],
         jobs=build_jobs(),
         resources={**build_resources(values), **(resource_overrides or {})},
         executor=dg.in_process_executor,

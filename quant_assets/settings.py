@@ -104,7 +104,9 @@ class Settings(BaseSettings):
         None, gt=0, le=1000, alias="QUANT_YAHOO_CALLS_PER_SECOND"
     )
     vendor_timeout_seconds: float = Field(10.0, gt=0, le=120, alias="QUANT_VENDOR_TIMEOUT_SECONDS")
-    vendor_backoff_seconds: float = Field(1.0, ge=0, le=60, alias="QUANT_VENDOR_BACKOFF_SECONDS")
+    vendor_backoff_seconds: float | None = Field(
+        None, ge=0, le=60, alias="QUANT_VENDOR_BACKOFF_SECONDS"
+    )
     minimum_success_ratio: float = Field(0.9, gt=0, le=1, alias="QUANT_MINIMUM_SUCCESS_RATIO")
     us_minimum_success_ratio: float | None = Field(
         None, gt=0, le=1, alias="QUANT_US_MINIMUM_SUCCESS_RATIO"
@@ -258,6 +260,13 @@ class Settings(BaseSettings):
     def alpha_vantage_daily_calls(self) -> int | None:
         """Calls a day to Alpha Vantage: as set, else 25 (free plan), uncounted in the sandbox."""
         return self.alpha_vantage_calls_per_day or (None if self.is_sandbox else 25)
+
+    @property
+    def backoff_seconds(self) -> float:
+        """First pause between attempts at a vendor: as set, else 1 s (sandbox: 0.01 s)."""
+        if self.vendor_backoff_seconds is not None:
+            return self.vendor_backoff_seconds
+        return 0.01 if self.is_sandbox else 1.0
 
     @property
     def late_bar_pause_seconds(self) -> float:

@@ -1,26 +1,44 @@
 """``macro/observations`` and ``macro/regime``. What belongs here: vintages in, state out."""
 
-from datetime import date, timedelta
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from quant_assets import naming
 from quant_assets.assets.common import Versions, dataset_spec, markdown_table, record, run_sessions
-from quant_assets.errors import BadDataError, PermanentError, TransientError
-from quant_assets.partitions import REGIME_LOOK_BACK_DAYS, look_back, release_day_partitions
-from quant_assets.policies import SINGLE_RUN, VENDOR_RETRY, typed_failures
-from quant_assets.resources import ClockResource, FredResource
+from quant_assets.assets.macro_fetch import (
+    ASSET,
+    RELEASE_DAY_ENDS,
+    Sifted,
+    days_before,
+    failed_series,
+    fetch_releases,
+    rewritten,
+    settled_items,
+    sift_rows,
+)
+from quant_assets.errors import BadDataError, PermanentError
+from quant_assets.partitions import (
+    REGIME_LOOK_BACK_DAYS,
+    look_back,
+    release_day_partitions,
+    session_of,
+)
+from quant_assets.policies import SINGLE_RUN, VENDOR_RETRY, is_last_attempt, typed_failures
+from quant_assets.resources import ClockResource, FredResource, RawResource, StoreResource
+from quant_assets.schemas import dataset_of
 from quant_assets.schemas.loaded import HISTORY
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quant_assets.settings import MacroSeries
-    from quant_assets.vendors.fred import FredClient
+    from quant_assets.io_managers.parquet_store import ParquetStore
+    from quant_assets.io_managers.quarantine import Quarantine
 
-RELEASE_DAY_ENDS = timedelta(days=1, hours=6)
-"""From the start of a release day (a US Central date) to its end in UTC."""
+SHOWN = 50
+OWN_DAYS = 31
+"""Days of a run whose stored values are compared with the new ones; a longer run is a fill."""
 
 
 def build_macro(versions: Versions) -> list[dg.AssetsDefinition]:
@@ -30,16 +48,18 @@ def build_macro(versions: Versions) -> list[dg.AssetsDefinition]:
 
 def _observations(versions: Versions) -> dg.AssetsDefinition:
     @dg.asset(
-        **dataset_spec(
-            "macro/observations", group=naming.GROUP_MACRO, kinds={"fred"}, versions=versions
-        ),
+        **dataset_spec(ASSET, group=naming.GROUP_MACRO, kinds={"fred"}, versions=versions),
         partitions_def=release_day_partitions(),
         backfill_policy=SINGLE_RUN,
         retry_policy=VENDOR_RETRY,
         pool=naming.POOL_FRED,
     )
     def observations(
-        context: dg.AssetExecutionContext, fred: FredResource, clock: ClockResource
+        context: dg.AssetExecutionContext,
+        fred: FredResource,
+        clock: ClockResource,
+        raw: RawResource,
+        store: StoreResource,
     ) -> Any:
         with typed_failures():
             settings = fred.settings()
@@ -48,49 +68,62 @@ def _observations(versions: Versions) -> dg.AssetsDefinition:
                     "FRED needs a key: set FRED_API_KEY (free, from the FRED website)"
                 )
             days = run_sessions(context)
-            frame, failed = fetch_releases(fred.client(), settings.series(), days)
-            frame = frame.assign(available_at=_available_at(frame["release_date"]))
-            return record(context, frame, _release_facts(frame, failed, len(settings.series())))
+            fetch = raw.fetch(context, clock.now())
+            fetched = fetch_releases(
+                fred.client(fetch.tape),
+                settings.series(),
+                session_of(fetch.first),
+                session_of(fetch.last),
+                is_last_attempt=fetch.is_rebuild or is_last_attempt(context),
+            )
+            kept = fetch.keep()
+            quarantine = store.quarantine(ASSET)
+            stored, unreadable = stored_observations(store.open(), days)
+            sifted = sift_rows(fetched.news, days, stored, quarantine.sift)
+            settle(quarantine, sifted, fetched.failed, days, fetch.now)
+            facts = _release_facts(sifted, fetched.failed, len(settings.series()))
+            facts |= _changes(rewritten(sifted.frame, stored))
+            return record(context, sifted.frame, {**facts, **unreadable, **kept})
 
     return observations
 
 
-def fetch_releases(
-    client: "FredClient", series: "tuple[MacroSeries, ...]", days: list[date]
+def stored_observations(
+    store: "ParquetStore", days: list[date]
 ) -> tuple["pd.DataFrame", dict[str, str]]:
-    """What was new or revised on ``days``, and the series that FRED does not know with why.
+    """What is stored of the days before a run and of its own, and what to say if it is damaged.
 
-    Raises ``TransientError`` if a series could not be asked or its answer could not be read (the
-    whole range is asked again, so that no release is lost) and ``BadDataError`` if FRED knows none
-    of the series.
+    Of a long run only the first days are read. A damaged file of last year must not stop today's
+    values: they are then judged by the vendor's history alone.
     """
-    import pandas as pd
+    from quant_assets.domain.macro_quality import HISTORY_DAYS
+    from quant_assets.io_managers.parquet_store import empty_frame
 
-    frames, failed = [], {}
-    for item in series:
-        try:
-            frames.append(
-                client.new_or_revised(
-                    item.series_id,
-                    days[0],
-                    days[-1],
-                    publication_lag_days=item.publication_lag_days,
-                )
-            )
-        except BadDataError as error:
-            raise TransientError(f"FRED gave an unusable answer: {error}") from error
-        except PermanentError as error:
-            failed[item.series_id] = str(error)
-    if not frames:
-        raise BadDataError(f"FRED answered for none of {len(series)} series: {failed}")
-    return pd.concat(frames, ignore_index=True), failed
+    dataset = dataset_of(ASSET)
+    own = [day.isoformat() for day in days[:OWN_DAYS]]
+    try:
+        return store.load(dataset, ASSET, [*days_before(days[0], HISTORY_DAYS), *own]).frame, {}
+    except BadDataError as error:
+        return empty_frame(dataset), {"stored_history": f"not used: {error}"}
 
 
-def _available_at(release_dates: "pd.Series") -> "pd.Series":
-    return (release_dates + RELEASE_DAY_ENDS).dt.tz_localize("UTC")
+def settle(
+    quarantine: "Quarantine",
+    sifted: Sifted,
+    failed: dict[str, str],
+    days: list[date],
+    now: datetime,
+) -> None:
+    """Note the held rows and failed series of a run, and forget what it made good."""
+    keys = [day.isoformat() for day in days]
+    present = sorted(set(quarantine.partitions()) & set(keys))
+    gaps = failed_series(failed, days[0], days[-1])
+    good = settled_items(sifted.frame, quarantine.held(present), failed, days[0]) if present else ()
+    quarantine.settle(keys, [*sifted.held, *gaps], good, now)
 
 
-def _release_facts(frame: "pd.DataFrame", failed: dict[str, str], n_series: int) -> dict[str, Any]:
+def _release_facts(sifted: Sifted, failed: dict[str, str], n_series: int) -> dict[str, Any]:
+    frame = sifted.frame
     newest = frame.drop_duplicates("series_id", keep="last")
     columns = ["series_id", "observation_date", "value", "realtime_start"]
     facts: dict[str, Any] = {
@@ -105,9 +138,24 @@ def _release_facts(frame: "pd.DataFrame", failed: dict[str, str], n_series: int)
             .tolist(),
         ),
     }
+    if sifted.held:
+        held = [(one.partition, one.item, one.rule, one.reason) for one in sifted.held[:SHOWN]]
+        facts["quarantined"] = len(sifted.held)
+        facts["quarantine"] = markdown_table(["release_day", "item", "rule", "reason"], held)
     if failed:
         facts["series_failed"] = markdown_table(["series_id", "reason"], list(failed.items()))
     return facts
+
+
+def _changes(changed: "pd.DataFrame") -> dict[str, Any]:
+    """What to say of stored values that this run replaces."""
+    if changed.empty:
+        return {}
+    shown = changed.head(SHOWN).astype({"release_date": str, "observation_date": str})
+    return {
+        "values_changed": len(changed),
+        "changed": markdown_table(list(shown.columns), shown.to_numpy().tolist()),
+    }
 
 
 def _regime(versions: Versions) -> dg.AssetsDefinition:
@@ -129,7 +177,8 @@ def _regime(versions: Versions) -> dg.AssetsDefinition:
 
         with typed_failures():
             frame = macro_regime(observations, run_sessions(context), RegimeConfig())
-            frame = frame.assign(available_at=_available_at(frame["release_date"]))
+            ends = (frame["release_date"] + RELEASE_DAY_ENDS).dt.tz_localize("UTC")
+            frame = frame.assign(available_at=ends)
             last = frame.iloc[-1]
             facts = {
                 "regime": last["regime"],

@@ -1,10 +1,11 @@
-"""``news/articles`` and ``news/article_sentiment``. What belongs here: collecting and scoring."""
+"""``news/articles`` and ``news/article_sentiment``. What belongs here: collecting and scoring.
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+What does not belong here: how the providers are asked (``news_collecting``) and what is kept of
+what is refused (``news_holding``).
+"""
+
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
@@ -15,46 +16,34 @@ from quant_assets.assets.common import (
     demand_existing_partition,
     markdown_table,
     record,
+    rows_by_partition,
 )
-from quant_assets.errors import (
-    PermanentError,
-    QuantAssetsError,
-    QuotaExhaustedError,
-    TransientError,
-)
+from quant_assets.assets.news_collecting import Collection, collect, complete_hours
+from quant_assets.assets.news_holding import ARTICLES, hold, note_sources, settle, stored_nearby
+from quant_assets.errors import BadDataError
+from quant_assets.io_managers.parquet_store import Part
+from quant_assets.io_managers.partitioned_parquet import split_by_partition
 from quant_assets.markets import MARKETS
 from quant_assets.partitions import HOUR_FORMAT, hour_of, hour_partitions
 from quant_assets.policies import SINGLE_RUN, VENDOR_RETRY, typed_failures
 from quant_assets.resources import (
     AlphaVantageResource,
     ClockResource,
+    RawResource,
     RssResource,
     SettingsResource,
     StoreResource,
 )
+from quant_assets.resources.base import Fetch
 from quant_assets.schemas import dataset_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quant_assets.domain.collected import CollectedItem
     from quant_assets.io_managers.parquet_store import ParquetStore
 
-RSS_REACH = timedelta(hours=24)
-"""A feed shows about the last day; an hour that ended earlier cannot be filled from it."""
 LATE_HOURS = 24
 """Hours around a crawl in which an article may be stored that a feed showed late."""
-ARTICLES = "news/articles"
-
-
-@dataclass
-class _Collection:
-    """What the providers gave: items, the outcome of each, and those that must be asked again."""
-
-    items: "list[CollectedItem]" = field(default_factory=list)
-    rejected: list[tuple[str, str]] = field(default_factory=list)
-    outcomes: dict[str, str] = field(default_factory=dict)
-    errors: dict[str, QuantAssetsError] = field(default_factory=dict)
 
 
 def build_news(first_day: date, versions: Versions) -> list[dg.AssetsDefinition]:
@@ -76,165 +65,149 @@ def _articles(first_day: date, versions: Versions) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         alpha_vantage: AlphaVantageResource,
         rss: RssResource,
+        raw: RawResource,
         clock: ClockResource,
         store: StoreResource,
     ) -> Any:
-        from quant_assets.domain.collected import collect_articles
-
         with typed_failures():
             demand_existing_partition(context)
-            hours = sorted(hour_of(key).replace(tzinfo=UTC) for key in context.partition_keys)
-            now = clock.now()
-            found = collect(alpha_vantage, rss, hours, now)
-            partitions = store.open()
-            dataset = dataset_of(ARTICLES)
-            stored = partitions.load(dataset, ARTICLES, list(context.partition_keys)).frame
-            frame, refused = collect_articles(
-                found.items,
-                hours,
-                now=now,
-                stored=stored,
-                known_elsewhere=_known_elsewhere(partitions, hours),
-            )
-            facts: dict[str, Any] = {
-                "articles": len(frame),
-                "new_articles": len(frame) - len(stored),
-                "sources": markdown_table(["source", "outcome"], list(found.outcomes.items())),
-                "latest": _latest(frame),
-            }
-            refusals = [*found.rejected, *((r.title or r.url, r.reason) for r in refused)]
-            if refusals:
-                facts["refused"] = markdown_table(["article", "reason"], refusals[:50])
-                facts["n_refused"] = len(refusals)
+            fetch = raw.fetch(context, clock.now())
+            asked = hours_between(fetch.first, fetch.last)
+            found = collect(alpha_vantage, rss, fetch, asked, clock.now)
+            hours, broken_off = complete_hours(found, asked, fetch.now)
+            own = set(context.partition_keys)
+            own_hours = [hour for hour in hours if hour.strftime(HOUR_FORMAT) in own]
+            crawl = _Crawl(found, hours, own_hours, fetch)
+            frame, facts = _rows(crawl, rss, store)
+            facts |= fetch.keep()
+            if broken_off is not None and len(own_hours) < len(own):
+                if own_hours:
+                    _store_whole_hours(context, store, frame, own_hours, facts, versions[ARTICLES])
+                raise broken_off
             return record(context, frame, facts)
 
     return articles
 
 
-def collect(
-    alpha_vantage: AlphaVantageResource, rss: RssResource, hours: list[datetime], now: datetime
-) -> _Collection:
-    """Ask every provider that can answer for ``hours``.
+def hours_between(first: str, last: str) -> list[datetime]:
+    """Hours of the partition keys from ``first`` to ``last``, both included, UTC."""
+    start, end = (hour_of(key).replace(tzinfo=UTC) for key in (first, last))
+    return [start + timedelta(hours=n) for n in range((end - start) // timedelta(hours=1) + 1)]
 
-    A provider that fails is recorded and the others are kept. If none of them answered, the error
-    is raised: ``TransientError`` if asking again may help, else ``PermanentError``. RSS shows
-    only the present, so that a past hour without Alpha Vantage is an error, not an empty success.
+
+class _Crawl(NamedTuple):
+    """What was collected for ``hours``, of which ``own_hours`` are the run's.
+
+    They differ in a rebuild, which repeats a whole fetch and keeps what is the run's.
     """
-    found = _Collection()
-    start, end = hours[0], hours[-1] + timedelta(hours=1)
-    is_past = now - end > RSS_REACH
-    if alpha_vantage.is_configured():
-        margin = timedelta(0) if is_past else timedelta(hours=3)
-        client = alpha_vantage.client()
-        for ticker in (None, *alpha_vantage.settings().alpha_vantage_asked()):
-            name = f"alpha_vantage {ticker or 'general feed'}"
-            _ask(found, name, _alpha_vantage_items(client, ticker, start - margin, end))
-            if isinstance(found.errors.get(name), QuotaExhaustedError | TransientError):
-                break
-    else:
-        found.outcomes["alpha_vantage"] = "no key (ALPHA_VANTAGE_API_KEY)"
-    if is_past:
-        found.outcomes["rss"] = "a past hour cannot be filled from RSS"
-    else:
-        reader = rss.client()
-        for feed in rss.feeds():
-            _ask(found, f"rss {_shown(feed)}", _rss_items(reader, feed))
-    _demand_an_answer(found, start, end)
-    _demand_history(found, start, now)
-    return found
+
+    found: Collection
+    hours: list[datetime]
+    own_hours: list[datetime]
+    fetch: Fetch
 
 
-def _ask(
-    found: _Collection, name: str, fetch: "Callable[[_Collection], Iterator[CollectedItem]]"
-) -> None:
-    """Run one request and note its outcome."""
-    before = len(found.items)
-    try:
-        found.items.extend(fetch(found))
-    except QuantAssetsError as error:
-        found.errors[name] = error
-        found.outcomes[name] = f"{type(error).__name__}: {error}"
-        return
-    found.outcomes[name] = f"{len(found.items) - before} articles"
+def _rows(
+    crawl: _Crawl, rss: RssResource, store: StoreResource
+) -> "tuple[pd.DataFrame, dict[str, Any]]":
+    """Rows of the run's partitions, and facts; notes what is refused."""
+    import pandas as pd
 
+    from quant_assets.domain.collected import collect_articles
 
-def _demand_an_answer(found: _Collection, start: datetime, end: datetime) -> None:
-    if any(outcome.endswith("articles") for outcome in found.outcomes.values()):
-        return
-    reasons = "; ".join(f"{name}: {outcome}" for name, outcome in found.outcomes.items())
-    message = f"no news source answered for {start:%Y-%m-%d %H:%M} .. {end:%H:%M} UTC. {reasons}"
-    if any(isinstance(error, TransientError) for error in found.errors.values()):
-        raise TransientError(message)
-    raise PermanentError(message)
-
-
-def _demand_history(found: _Collection, start: datetime, now: datetime) -> None:
-    """Raise if the range begins before what RSS can show and Alpha Vantage did not answer.
-
-    Otherwise those hours would be stored as if they had had no news.
-    """
-    general = found.outcomes.get("alpha_vantage general feed", "no key (ALPHA_VANTAGE_API_KEY)")
-    if general.endswith("articles") or now - start <= RSS_REACH:
-        return
-    error = found.errors.get("alpha_vantage general feed")
-    message = (
-        f"the hours before {now - RSS_REACH:%Y-%m-%d %H:00} UTC cannot be filled from RSS and "
-        f"Alpha Vantage did not answer: {general}. Ask for the hours since then by themselves"
+    found, hours, own_hours, fetch = crawl
+    partitions = store.open()
+    stored, unreadable = _stored(partitions, [hour.strftime(HOUR_FORMAT) for hour in hours])
+    frame, refused = collect_articles(
+        found.items,
+        hours,
+        now=fetch.now,
+        stored=stored,
+        known_elsewhere=stored_nearby(partitions, hours, LATE_HOURS, LATE_HOURS),
     )
-    raise (TransientError if isinstance(error, TransientError) else PermanentError)(message)
+    if len(own_hours) < len(hours):
+        frame = frame[frame["hour"].isin(own_hours)].reset_index(drop=True)
+    is_new = ~frame["article_id"].isin(stored["article_id"])
+    frame, texts = _with_texts(frame, is_new & ~frame["is_backfilled"], rss, fetch)
+    quarantine = store.quarantine(ARTICLES)
+    held, released = hold(quarantine, partitions, refused, hours, own_hours)
+    frame = pd.concat([frame, released], ignore_index=True) if len(released) else frame
+    held += note_sources(found, hours, own_hours)
+    settle(quarantine, held, frame, found, own_hours, fetch.now)
+    outcomes = [(outcome.source, outcome.told) for outcome in found.outcomes]
+    facts: dict[str, Any] = {
+        "articles": len(frame),
+        "new_articles": int(is_new.sum()),
+        "sources": markdown_table(["source", "outcome"], outcomes),
+        "latest": _latest(frame),
+        "held": len(held),
+        **texts,
+    }
+    if unreadable:
+        facts["unreadable_hours"] = ", ".join(unreadable)
+    return frame, facts
 
 
-def _shown(feed: str) -> str:
-    """Host and path of a feed: its query or user part may hold a secret."""
-    parts = urlsplit(feed)
-    return f"{parts.hostname}{parts.path}"
+def _stored(partitions: "ParquetStore", keys: list[str]) -> "tuple[pd.DataFrame, list[str]]":
+    """Stored rows of ``keys``, and the keys whose file cannot be read: these are made again."""
+    import pandas as pd
+
+    dataset = dataset_of(ARTICLES)
+    try:
+        return partitions.load(dataset, ARTICLES, keys).frame, []
+    except BadDataError:
+        frames, unreadable = [], []
+    for key in keys:
+        try:
+            frames.append(partitions.load(dataset, ARTICLES, [key]).frame)
+        except BadDataError:
+            unreadable.append(key)
+    empty = partitions.load(dataset, ARTICLES, []).frame
+    return pd.concat([empty, *(f for f in frames if len(f))], ignore_index=True), unreadable
 
 
-def _alpha_vantage_items(
-    client: Any, ticker: str | None, start: datetime, end: datetime
-) -> "Callable[[_Collection], Iterator[CollectedItem]]":
-    def fetch(found: _Collection) -> "Iterator[CollectedItem]":
-        from quant_assets.domain.collected import CollectedItem
+def _with_texts(
+    frame: "pd.DataFrame", wanted: "pd.Series", rss: RssResource, fetch: Fetch
+) -> "tuple[pd.DataFrame, dict[str, Any]]":
+    """``frame`` with the texts of the ``wanted`` articles' pages, if the settings ask for them."""
+    reader = rss.article_reader(fetch.tape)
+    if reader is None or not wanted.any():
+        return frame, {}
+    from quant_assets.vendors.article_text import tally
 
-        result = client.news(ticker, start, end)
-        found.rejected.extend((str(r.raw)[:200], r.reason) for r in result.rejected)
-        for item in result.items:
-            yield CollectedItem(
-                "alpha_vantage",
-                item.url,
-                item.title,
-                item.summary,
-                item.source,
-                item.published_at,
-                item.ticker_sentiment,
+    pages = reader.read(frame.loc[wanted, "url"])
+    texts = frame["url"].map({url: page.text for url, page in pages.items()}).fillna("")
+    return frame.assign(text=texts.where(wanted, frame["text"])), {"texts": tally(pages.values())}
+
+
+def _store_whole_hours(
+    context: dg.AssetExecutionContext,
+    store: StoreResource,
+    frame: "pd.DataFrame",
+    hours: list[datetime],
+    facts: dict[str, Any],
+    code_version: str,
+) -> None:
+    """Store the hours that are whole before the run fails for the others.
+
+    What a day's calls have paid for is not asked again.
+    """
+    keys = [hour.strftime(HOUR_FORMAT) for hour in hours]
+    dataset = dataset_of(ARTICLES)
+    rows = dataset.conform(frame, f"{ARTICLES} [{keys[0]} .. {keys[-1]}]")
+    parts = {part.key: part for part in split_by_partition(dataset, rows)}
+    wanted = [parts.get(key, Part(key, 0, 0)) for key in keys]
+    store.open().write_parts(dataset, ARTICLES, rows, wanted, code_version)
+    counts = rows_by_partition(dataset, rows)
+    for key in keys:
+        metadata = {"dagster/partition_row_count": counts.get(key, 0)}
+        context.log_event(
+            dg.AssetMaterialization(
+                asset_key=context.asset_key,
+                partition=key,
+                metadata={**metadata, **(facts if key == keys[-1] else {})},
             )
-
-    return fetch
-
-
-def _rss_items(reader: Any, feed: str) -> "Callable[[_Collection], Iterator[CollectedItem]]":
-    def fetch(found: _Collection) -> "Iterator[CollectedItem]":
-        from quant_assets.domain.collected import CollectedItem
-
-        result = reader.fetch(feed)
-        found.rejected.extend((str(r.raw)[:200], r.reason) for r in result.rejected)
-        for item in result.items:
-            yield CollectedItem(
-                "rss", item.url, item.title, item.summary, item.source, item.published_at
-            )
-
-    return fetch
-
-
-def _known_elsewhere(partitions: "ParquetStore", hours: list[datetime]) -> frozenset[str]:
-    """Ids of the articles stored in the hours around ``hours``, where late ones may lie."""
-    around = [
-        *(hours[0] - timedelta(hours=n) for n in range(1, LATE_HOURS + 1)),
-        *(hours[-1] + timedelta(hours=n) for n in range(1, LATE_HOURS + 1)),
-    ]
-    keys = [hour.strftime(HOUR_FORMAT) for hour in around]
-    loaded = partitions.load(dataset_of(ARTICLES), ARTICLES, keys)
-    return frozenset(loaded.frame["article_id"])
+        )
 
 
 def _latest(frame: "pd.DataFrame") -> dg.MarkdownMetadataValue:
@@ -257,12 +230,12 @@ def _article_sentiment(first_day: date, versions: Versions) -> dg.AssetsDefiniti
     ) -> Any:
         from quant_assets.assets.pictures import tone_picture
         from quant_assets.domain.articles import score_articles
-        from quant_assets.domain.sentiment import FinanceVader
+        from quant_assets.domain.sentiment_model import scorer_for
         from quant_assets.domain.tickers import TickerRecognizer
 
         with typed_failures():
             listings = [x for key in MARKETS for x in platform.listings(key)]
-            scorer = FinanceVader()
+            scorer = scorer_for(platform.settings().sentiment_model)
             frame = score_articles(articles, TickerRecognizer.for_listings(listings), scorer)
             facts = {
                 "articles": articles["article_id"].nunique(),

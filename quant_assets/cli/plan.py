@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import FIRST_SESSION, Listing, Market
 from quant_assets.naming import market_job
 from quant_assets.partitions import HOUR_FORMAT, REGIME_LOOK_BACK_DAYS
@@ -81,7 +83,15 @@ class Planner:
             tasks += self._tasks(market_job(span.market.key, "price"), (asset,), keys)
         first, last = self._release_days(spans)
         history = _days(first - timedelta(days=REGIME_LOOK_BACK_DAYS), last)
-        return tasks + self._tasks("macro_sync", ("macro/observations",), history)
+        again = self._days_of_failed_series(history)
+        return tasks + self._tasks("macro_sync", ("macro/observations",), history, again=again)
+
+    def _days_of_failed_series(self, days: Sequence[str]) -> set[str]:
+        """Stored release days that lack a series which could not be read."""
+        quarantine = Quarantine(self._store, "macro/observations")
+        held = quarantine.held(sorted(set(quarantine.partitions()) & set(days)))
+        gaps = [json.loads(raw) for raw in held.loc[held["rule"] == "series_failed", "raw"]]
+        return {day for day in days if any(gap["first"] <= day <= gap["last"] for gap in gaps)}
 
     def analysis(self, spans: Sequence[Span]) -> list[Task]:
         """Runs that compute: the analysis of each market, and the regime."""

@@ -1,25 +1,22 @@
-"""News articles as data. What belongs here: their identity, their scores, and daily aggregates.
+"""News articles as data. What belongs here: their scores and daily aggregates.
 
-An article has a canonical URL and an id made of it; a title key tells near-identical titles.
 ``score_articles`` turns articles into one row an article and symbol, ``aggregate_sentiment``
 turns those into one row a session and symbol.
 
-What does not belong here: the rules of sentiment (``sentiment``) and of recognition
-(``tickers``), fetching and parsing of feeds (``vendors``), the windows of sessions (``markets``).
+What does not belong here: what makes two articles one (``article_identity``), the rules of
+sentiment (``sentiment``) and of recognition (``tickers``), fetching and parsing of feeds
+(``vendors``), the windows of sessions (``markets``).
 """
 
-import hashlib
 import json
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from quant_assets.domain.article_identity import near_titles, title_key
 from quant_assets.domain.sentiment import Scorer, select_score
 from quant_assets.domain.tickers import TickerRecognizer
 from quant_assets.errors import BadDataError
@@ -29,6 +26,8 @@ SUMMARY_RELEVANCE = 0.5
 PROVIDER_SCORER = "provider"
 PROVIDER_SCORER_VERSION = "as-received"
 SUMMARY_WEIGHT = 0.5
+NEAR_WITHIN = np.timedelta64(48, "h")
+"""Nearly equal headlines further apart than this are two pieces of news."""
 
 _SCORE_COLUMNS = (
     "hour",
@@ -42,33 +41,6 @@ _SCORE_COLUMNS = (
     "available_at",
     "title_key",
 )
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_TRACKING_PARAMETER = re.compile(
-    r"utm_.*|guce_.*|guccounter|soc_(?:src|trk)|mc_[ce]id|fbclid|gclid|gclsrc|dclid|msclkid|wbraid|gbraid"
-    r"|igshid|yptr|siteid|\.?tsrc|ncid|cmpid|cmp|ref|ref_src|refsrc|referrer|partner|taid|mod"
-    r"|feature|ocid|icid|xtor|_hs(?:enc|mi)|smid|cid|spm",
-    re.IGNORECASE,
-)
-_PUBLISHER = (
-    r"reuters|bloomberg(?: news)?|cnbc|marketwatch|barron'?s|the wall street journal|wsj"
-    r"|financial times|ft|yahoo finance|benzinga|zacks(?: commentary)?|(?:the )?motley fool"
-    r"|seeking alpha|forbes|fortune|business insider|the new york times|associated press"
-    r"|ap(?: news)?|bbc(?: news)?|cnn(?: business)?|techcrunch|nikkei asia|globenewswire"
-    r"|pr newswire|business wire|tipranks|investor'?s business daily|yonhap(?: news(?: agency)?)?"
-    r"|(?:the )?korea (?:herald|times|joongang daily|economic daily)|연합뉴스|한국경제|매일경제"
-    r"|머니투데이|조선비즈|이데일리|[\w-]+(?:\.[\w-]+)*\.(?:com|net|org|kr|uk)"
-)
-_SOURCE_SUFFIX = re.compile(rf"\s+(?:[-|\u2013\u2014]|::)\s+(?:{_PUBLISHER})\s*$", re.IGNORECASE)
-_SOURCE_PREFIX = re.compile(r"^(?:rt @\w+:?|(?:update|corrected|refile|exclusive)[\s\d]*[-:])\s*")
-_LINK = re.compile(r"https?://\S+")
-_KEY_WORD = re.compile(r"\w+(?:[.,]\d+)*")
-_STOP_WORDS = frozenset(
-    re.findall(
-        r"\w+",
-        "a an the of to in on for and or as at by with from into is are was were be been its it"
-        " this that has have had will",
-    )
-)
 
 
 class _ProviderScore(NamedTuple):
@@ -79,45 +51,6 @@ class _ProviderScore(NamedTuple):
 
 
 _NO_FIGURES = _ProviderScore(np.nan, np.nan)
-
-
-def canonical_url(url: str) -> str:
-    """Return the URL under which an article is known, however it was linked.
-
-    Lower-case scheme and host, no default port, user, fragment or tracking parameter, the other
-    parameters sorted. Raises ``BadDataError`` for anything but an absolute http(s) URL.
-    """
-    try:
-        parts = urlsplit(url.strip())
-        scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
-    except ValueError as error:
-        raise BadDataError(f"article URL {url!r} is malformed ({error}): quarantine it") from error
-    if scheme not in _DEFAULT_PORTS or not host:
-        raise BadDataError(f"article URL {url!r} is not an absolute http(s) URL: quarantine it")
-    host = f"[{host}]" if ":" in host else host
-    netloc = host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
-    parameters = sorted(
-        (name, value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        if not _TRACKING_PARAMETER.fullmatch(name)
-    )
-    return urlunsplit((scheme, netloc, parts.path or "/", urlencode(parameters), ""))
-
-
-def article_id(url: str) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of the canonical URL."""
-    return hashlib.sha256(canonical_url(url).encode("utf-8")).hexdigest()[:16]
-
-
-def title_key(title: str) -> str:
-    """Return what near-identical titles share: their words without case, source and stop words.
-
-    Numbers stay, because "up 5%" and "up 6%" are two pieces of news. Empty for an empty title.
-    """
-    text = unicodedata.normalize("NFKC", title).replace("\u2019", "'").lower().strip()
-    text = _LINK.sub(" ", _SOURCE_PREFIX.sub("", text))
-    text = _SOURCE_SUFFIX.sub("", text).replace("'s ", " ")
-    return " ".join(word for word in _KEY_WORD.findall(text) if word not in _STOP_WORDS)
 
 
 def score_articles(
@@ -277,8 +210,8 @@ def aggregate_sentiment(
     ``session_date``, ``window_start``, ``session_open``, ``decision_at`` (UTC),
     ``hours_expected`` and ``hours_missing``. An article counts if window_start <= available_at
     < decision_at, with weight relevance x 0.5^(age / half-life), where age runs from publication
-    to the decision and is not negative. Of rows of one symbol with the same article_id or the
-    same title_key, the first available counts.
+    to the decision and is not negative. Of rows of one symbol with the same article_id, the same
+    title_key or nearly the same one within ``NEAR_WITHIN``, the first available counts.
 
     Out, sorted by session_date and symbol: ``sentiment_score`` (rounded to 6 decimals, 0 without
     news), ``n_articles``, ``status``: UNAVAILABLE (no hours expected, or more than half of them
@@ -294,6 +227,7 @@ def aggregate_sentiment(
         article=pd.factorize(ordered["article_id"])[0].astype(np.int64),
         title=_title_codes(ordered["title_key"]),
     )
+    near = _near_repeats(codes, ordered["title_key"], published)
     weighted = (
         ordered["relevance"].to_numpy(np.float64),
         ordered["score"].to_numpy(np.float64),
@@ -310,7 +244,8 @@ def aggregate_sentiment(
         np.zeros(shape, np.int64),
     )
     for row in range(len(windows)):
-        kept = first[row] + codes.first_rows(slice(first[row], max(first[row], behind[row])))
+        window = slice(first[row], max(first[row], behind[row]))
+        kept = near.without(first[row] + codes.first_rows(window), window)
         by = codes.symbol[kept]
         age_hours = np.maximum((decision[row] - published[kept]) / np.timedelta64(1, "h"), 0.0)
         weight = weighted[0][kept] * 0.5 ** (age_hours / half_life_hours)
@@ -338,6 +273,52 @@ class _Codes(NamedTuple):
         )
         kept = _first_of_each(symbol * (article.max(initial=0) + 1) + article)
         return kept[_first_of_each(symbol[kept] * (title.max(initial=0) + 1) + title[kept])]
+
+
+class _NearRepeats(NamedTuple):
+    """Pairs of rows of one symbol with nearly equal headlines; ``later`` is ascending."""
+
+    earlier: npt.NDArray[np.intp]
+    later: npt.NDArray[np.intp]
+
+    def without(self, kept: npt.NDArray[np.intp], window: slice) -> npt.NDArray[np.intp]:
+        """Return the kept rows that nearly repeat no row before them in the window."""
+        low, high = np.searchsorted(self.later, (window.start, window.stop))
+        inside = slice(int(low), int(high))
+        repeats = self.later[inside][self.earlier[inside] >= window.start]
+        return kept if len(repeats) == 0 else np.setdiff1d(kept, repeats)
+
+
+def _near_repeats(
+    codes: "_Codes", keys: pd.Series, published: npt.NDArray[np.datetime64]
+) -> _NearRepeats:
+    """Return the near repeats of all rows.
+
+    Whether a pair is one depends on its two rows alone, so that a session computed in a range
+    equals the session computed by itself.
+    """
+    titles, first_rows = np.unique(codes.title, return_index=True)
+    texts = keys.to_numpy()[first_rows].tolist()
+    pairs = list(near_titles(texts))
+    if not pairs:
+        nothing = np.empty(0, np.intp)
+        return _NearRepeats(nothing, nothing)
+    in_pairs = np.flatnonzero(np.isin(codes.title, titles[np.unique(np.array(pairs))]))
+    by_title = in_pairs[np.argsort(codes.title[in_pairs], kind="stable")]
+    sorted_titles = codes.title[by_title]
+    bounds = {
+        int(title): by_title[slice(*np.searchsorted(sorted_titles, (title, title + 1)))]
+        for title in np.unique(sorted_titles)
+    }
+    found = []
+    for one, other in pairs:
+        rows, others = bounds[int(titles[one])][:, None], bounds[int(titles[other])][None, :]
+        is_near = np.abs(published[rows] - published[others]) <= NEAR_WITHIN
+        a, b = np.nonzero((codes.symbol[rows] == codes.symbol[others]) & is_near)
+        found.append(np.column_stack([rows[a, 0], others[0, b]]))
+    table = np.sort(np.concatenate(found), axis=1)
+    table = table[np.argsort(table[:, 1], kind="stable")]
+    return _NearRepeats(table[:, 0], table[:, 1])
 
 
 def _first_of_each(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:

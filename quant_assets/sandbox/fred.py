@@ -5,6 +5,8 @@ to that period, as the real service does. Only ``units=lin`` and ``output_type=1
 """
 
 import re
+import threading
+from collections import deque
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
@@ -19,6 +21,7 @@ from quant_assets.sandbox.wire import XML_TYPE, Request, Response, json_response
 
 MAX_VINTAGES = 2000
 MAX_ROWS = 100_000
+MAX_LIMITED = 10_000
 FIRST_DAY, LAST_DAY = "1776-07-04", "9999-12-31"
 _LAST = np.datetime64(LAST_DAY)
 _KEY = re.compile(r"[0-9a-z]{32}")
@@ -35,15 +38,23 @@ class FredError(Exception):
 
 
 class Fred:
-    """Answers for ``/fred/...`` from one source of statistics."""
+    """Answers for ``/fred/...`` from one source of statistics.
 
-    def __init__(self, macro: MacroSource) -> None:
+    ``limits`` are requests allowed per window of seconds, ``{60: 120}`` for the real service; none
+    by default. Those beyond it are answered 429 and not counted.
+    """
+
+    def __init__(self, macro: MacroSource, limits: Mapping[int, int] | None = None) -> None:
         self._macro = macro
+        self.limits = dict(limits or {})
+        self._asked: deque[float] = deque(maxlen=MAX_LIMITED)
+        self._lock = threading.Lock()
 
     def answer(self, request: Request) -> Response:
         """Response to a request below ``/fred``."""
         is_json = request.query.get("file_type") == "json"
         try:
+            self._count(request.now)
             _check_key(request.query)
             handler = {
                 "/fred/series/observations": self._observations,
@@ -60,6 +71,14 @@ class Fred:
                 return json_response(content, error.status)
             attributes = {"code": str(error.status), "message": str(error)}
             return Response(error.status, _xml("error", attributes, ()), XML_TYPE)
+
+    def _count(self, now: datetime) -> None:
+        moment = now.timestamp()
+        with self._lock:
+            for seconds, allowed in self.limits.items():
+                if sum(1 for asked in self._asked if asked > moment - seconds) >= allowed:
+                    raise FredError("Too Many Requests.  Exceeded Rate Limit", 429)
+            self._asked.append(moment)
 
     def _series(self, query: Mapping[str, str]) -> VintageSeries:
         series_id = query.get("series_id")
@@ -101,7 +120,7 @@ class Fred:
         query = request.query
         known = _known(self._series(query), request.now)
         period = _realtime(query, request.now, default=(FIRST_DAY, LAST_DAY))
-        found = [str(day) for day in known.vintages(*period)]
+        found = _spoiled_dates([str(day) for day in known.vintages(*period)], request)
         if query.get("sort_order") == "desc":
             found.reverse()
         head = _head(period) | {"order_by": "vintage_date", "sort_order": "asc"}
@@ -188,6 +207,20 @@ def _spoiled(rows: list[Any], request: Request) -> list[Any]:
         for row in rows:
             row["value"] = "n/a"
     return rows
+
+
+def _spoiled_dates(days: list[str], request: Request) -> list[str]:
+    """Vintage dates after the faults that concern the content."""
+    if request.fault("empty") is not None or request.fault("half") is not None:
+        return []
+    if request.fault("late") is not None:
+        days = days[:-1]
+    if request.fault("duplicate") is not None:
+        days = days + days[-1:]
+    fault = request.fault("malformed")
+    if fault is not None and fault.option("wrong_types", False):
+        return ["n/a" for _ in days]
+    return days
 
 
 def _described(known: _Known, period: tuple[str, str]) -> dict[str, Any]:

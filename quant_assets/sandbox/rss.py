@@ -1,9 +1,11 @@
-"""RSS feeds. What belongs here: the newest stories of a feed as XML, and conditional requests.
+"""RSS feeds and the pages they link. What belongs here: XML of a feed, conditional requests, HTML.
 
 Feeds: markets, companies, korea. A few items have no date, or one in the future, as real feeds do.
+The page of ``https://host/path`` is served as ``/rss/pages/host/path``.
 """
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from xml.sax.saxutils import escape
@@ -12,12 +14,14 @@ from quant_assets.sandbox.news import FEEDS, NewsSource, Story, latest_stories
 from quant_assets.sandbox.randomness import stable_hash
 from quant_assets.sandbox.wire import Request, Response, html_response
 
+PAGES_PATH = "/rss/pages/"
 ITEM_COUNT = 60
 DELAY_SECONDS = 120
 RSS_TYPE = "application/rss+xml; charset=utf-8"
 UNDATED_ONE_IN = 90
 FUTURE_ONE_IN = 120
 FUTURE_SECONDS = 2 * 86_400
+_PAGE_DAY = re.compile(r"/(20\d\d/[01]\d/[0-3]\d)/")
 _TITLES = {"markets": "Markets", "companies": "Companies", "korea": "Korea"}
 
 
@@ -34,6 +38,8 @@ class Rss:
 
     def answer(self, request: Request) -> Response:
         """Response to a request below ``/rss``."""
+        if request.path.startswith(PAGES_PATH):
+            return self._page(request)
         feed = feed_of(request.path)
         if feed not in FEEDS:
             return html_response("<html><body>404 Not Found</body></html>", 404)
@@ -56,6 +62,29 @@ class Rss:
         if _is_current(request, headers["ETag"], changed):
             return Response(304, b"", RSS_TYPE, headers)
         return Response(200, body, RSS_TYPE, headers)
+
+    def _page(self, request: Request) -> Response:
+        """The page of a story that has been published, with a menu and a footer around it."""
+        address = "https://" + request.path.removeprefix(PAGES_PATH)
+        named = _PAGE_DAY.search(address)
+        if named is not None:
+            day = int(datetime.strptime(named[1], "%Y/%m/%d").replace(tzinfo=UTC).timestamp())
+            last = min(day + 86_399, int(request.now.timestamp()))
+            for story in self._news.stories(day, last, None, False):
+                if story.url == address:
+                    return html_response(_html(story))
+        return html_response("<html><body>404 Not Found</body></html>", 404)
+
+
+def _html(story: Story) -> str:
+    sentences = [*story.summary.replace(". ", ".|").split("|"), f"{story.source} reported this."]
+    paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    return (
+        f"<!doctype html><html><head><title>{escape(story.title)}</title></head><body>"
+        "<nav><a href='/'>Home</a> <a href='/markets'>Markets</a></nav>"
+        f"<article><h1>{escape(story.title)}</h1>{paragraphs}</article>"
+        "<footer>All rights reserved. Subscribe to the newsletter.</footer></body></html>"
+    )
 
 
 def _is_current(request: Request, etag: str, changed: datetime) -> bool:

@@ -51,6 +51,7 @@ class Sandbox:
         self._stopping = threading.Event()
         self.slack = self._vendors.slack.workspace
         self.alpha_vantage_limits = self._vendors.alpha_vantage.limits
+        self.fred_limits = self._vendors.fred.limits
 
     @property
     def url(self) -> str:

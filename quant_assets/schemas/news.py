@@ -14,6 +14,7 @@ ARTICLES = Dataset(
     key=("hour", "article_id"),
     may_be_empty=True,
     on_rewrite="keep",
+    version=2,
     columns=(
         HOUR,
         ARTICLE_ID,
@@ -26,12 +27,18 @@ ARTICLES = Dataset(
         Column("first_seen_at", "timestamp", "When we first received it.", "UTC"),
         AVAILABLE_AT,
         Column("is_backfilled", "bool", "Fetched as history, later than when it was news."),
+        Column(
+            "is_date_estimated",
+            "bool",
+            "Undated by the provider: published_at is the latest time that it can have been.",
+        ),
         Column("tickers", "string", "JSON list of the symbols that the provider names."),
         Column(
             "provider_sentiment",
             "string",
             "JSON list of {symbol, relevance, score} by the provider; score may be null.",
         ),
+        Column("text", "string", "Text of the article's page; empty if it was not fetched."),
     ),
 )
 

@@ -8,8 +8,8 @@ deduplication across providers, and which tickers are worth one of the day's cal
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -66,6 +66,19 @@ class RejectedItem:
 
 
 @dataclass(frozen=True)
+class NewsPage:
+    """What one call added: articles, what could not be read, and how far the range is read.
+
+    Every article published before ``reached`` is on this page or on one before it.
+    """
+
+    items: tuple[NewsItem, ...]
+    rejected: tuple[RejectedItem, ...]
+    reached: datetime
+    calls: int
+
+
+@dataclass(frozen=True)
 class NewsResult:
     """Articles of a time range, oldest first, and what could not be read of it."""
 
@@ -82,15 +95,6 @@ class DailyBudget(Protocol):
 
     def exhaust(self) -> None:
         """Note that the vendor itself says that none is left."""
-
-
-@dataclass
-class _Pages:
-    """What the pages of one range have given so far."""
-
-    items: dict[str, NewsItem] = field(default_factory=dict)
-    rejected: dict[str, RejectedItem] = field(default_factory=dict)
-    calls: int = 0
 
 
 class AlphaVantageClient:
@@ -134,58 +138,58 @@ class AlphaVantageClient:
         """Return the articles published in ``[time_from, time_to)``, one an address.
 
         ``ticker`` ``None`` asks for all tickers. An item that cannot be read is in ``rejected``
-        and does not disturb the others. Raises ``QuotaExhaustedError`` when the day's calls are
-        used up, ``TransientError``, ``PermanentError`` (key, plan, arguments), ``BadDataError``
-        (an answer of another shape), ``BadConfigurationError`` (a naive or empty range).
+        and does not disturb the others. Raises what ``pages`` raises.
+        """
+        pages = list(self.pages(ticker, time_from, time_to))
+        items = sorted(
+            (item for page in pages for item in page.items),
+            key=lambda item: (item.published_at, item.url),
+        )
+        rejected = tuple(one for page in pages for one in page.rejected)
+        return NewsResult(tuple(items), rejected, sum(page.calls for page in pages))
+
+    def pages(
+        self, ticker: str | None, time_from: datetime, time_to: datetime
+    ) -> Iterator[NewsPage]:
+        """Yield the answers for ``[time_from, time_to)`` one by one, oldest articles first.
+
+        Whoever takes them keeps those before a failure. Raises ``QuotaExhaustedError`` when the
+        day's calls are used up, ``TransientError``, ``PermanentError`` (key, plan, arguments),
+        ``BadDataError`` (an answer of another shape), ``BadConfigurationError`` (a naive or empty
+        range).
         """
         start, end = _utc_range(time_from, time_to)
-        pages = _Pages()
+        seen: set[str] = set()
         minute = start.replace(second=0, microsecond=0)
         while minute < end:
-            feed = self._page(ticker, minute, end, pages)
-            published = self._read_page(feed, start, end, pages)
-            if len(feed) < self._page_limit:
-                break
+            feed, calls = self._page(ticker, minute, end)
+            items, rejected, published = _read_page(feed, start, end, seen)
+            is_last = len(feed) < self._page_limit
             last = published.replace(second=0, microsecond=0) if published else minute
-            if last <= minute:
-                _note_full_minute(minute, self._page_limit, pages)
+            if not is_last and last <= minute:
+                rejected.append(_full_minute(minute, self._page_limit))
                 last = minute + _MINUTE
-            minute = last
-        items = sorted(pages.items.values(), key=lambda item: (item.published_at, item.url))
-        return NewsResult(tuple(items), tuple(pages.rejected.values()), pages.calls)
+            minute = end if is_last else last
+            yield NewsPage(tuple(items), tuple(rejected), max(start, min(minute, end)), calls)
 
-    def _read_page(
-        self, feed: list[Any], start: datetime, end: datetime, pages: _Pages
-    ) -> datetime | None:
-        """Add a page's items to ``pages``; return the latest time of publication on it."""
-        latest: datetime | None = None
-        for raw in feed:
-            try:
-                item = parse_item(raw)
-            except BadDataError as error:
-                pages.rejected.setdefault(repr(raw), RejectedItem(str(error), raw))
-                continue
-            latest = max(latest or item.published_at, item.published_at)
-            if start <= item.published_at < end:
-                pages.items.setdefault(item.url, item)
-        return latest
+    def _page(self, ticker: str | None, start: datetime, end: datetime) -> tuple[list[Any], int]:
+        """Ask for one page, waiting out rate limits; gives the number of calls that it took.
 
-    def _page(self, ticker: str | None, start: datetime, end: datetime, pages: _Pages) -> list[Any]:
-        """Ask for one page, waiting out rate limits; an empty list is an empty answer."""
+        An empty list is an empty answer.
+        """
         for attempt in range(1, self._rate_limit_attempts + 1):
             body = self._ask(ticker, start, end)
-            pages.calls += 1
             if isinstance(body, dict) and "feed" in body:
                 feed = body["feed"]
                 if isinstance(feed, list):
-                    return feed
+                    return feed, attempt
                 raise BadDataError(
                     f"Alpha Vantage {_ENDPOINT} of {ticker}: 'feed' is a {type(feed).__name__}, "
                     "not a list; try again later"
                 )
             answer = classify_body(body)
             if answer == "empty":
-                return []
+                return [], attempt
             if answer not in _WAIT_SECONDS:
                 raise self._failure(answer, body, ticker)
             if attempt < self._rate_limit_attempts:
@@ -246,15 +250,16 @@ def classify_body(body: Any) -> Answer:
     text = _message(body).lower()
     if "no articles" in text:
         return "empty"
-    if re.search(r"\d+ (requests?|calls?) per second", text):
+    if re.search(r"\d+ (requests?|calls?) ?(per |/ ?)second", text):
         return "second"
-    if re.search(r"per minute", text):
+    if re.search(r"(per |/ ?)minute", text):
         return "minute"
-    if re.search(r"(requests?|calls?) per day|daily rate limit", text):
+    if re.search(r"(requests?|calls?) ?(per |/ ?)day|daily rate limit", text):
         return "quota"
     if "premium" in text:
         return "plan"
-    if "invalid inputs" in text or (isinstance(body, dict) and "Error Message" in body):
+    is_error = isinstance(body, dict) and "Error Message" in body
+    if is_error or "invalid inputs" in text or "demo purposes" in text:
         return "refused"
     return "unknown"
 
@@ -317,12 +322,20 @@ def _number(raw: Mapping[str, Any], name: str, low: float, high: float) -> float
 
 def _published_at(raw: Mapping[str, Any]) -> datetime:
     text = _text(raw, "time_published")
+    moment = parse_time(text)
+    if moment is None:
+        raise BadDataError(f"'time_published' is not YYYYMMDDTHHMMSS: {text!r}")
+    return moment
+
+
+def parse_time(text: str) -> datetime | None:
+    """Read a time as the vendor writes it, UTC; ``None`` for anything else."""
     for time_format in _TIME_FORMATS:
         try:
             return datetime.strptime(text, time_format).replace(tzinfo=UTC)
         except ValueError:
             continue
-    raise BadDataError(f"'time_published' is not YYYYMMDDTHHMMSS: {text!r}")
+    return None
 
 
 def _utc_range(time_from: datetime, time_to: datetime) -> tuple[datetime, datetime]:
@@ -333,12 +346,34 @@ def _utc_range(time_from: datetime, time_to: datetime) -> tuple[datetime, dateti
     return time_from.astimezone(UTC), time_to.astimezone(UTC)
 
 
-def _note_full_minute(minute: datetime, page_limit: int, pages: _Pages) -> None:
+def _read_page(
+    feed: list[Any], start: datetime, end: datetime, seen: set[str]
+) -> tuple[list[NewsItem], list[RejectedItem], datetime | None]:
+    """Items of a page that are not in ``seen``, unreadable ones, and the latest publication."""
+    items: list[NewsItem] = []
+    rejected: list[RejectedItem] = []
+    latest: datetime | None = None
+    for raw in feed:
+        try:
+            item = parse_item(raw)
+        except BadDataError as error:
+            if repr(raw) not in seen:
+                seen.add(repr(raw))
+                rejected.append(RejectedItem(str(error), raw))
+            continue
+        latest = max(latest or item.published_at, item.published_at)
+        if start <= item.published_at < end and item.url not in seen:
+            seen.add(item.url)
+            items.append(item)
+    return items, rejected, latest
+
+
+def _full_minute(minute: datetime, page_limit: int) -> RejectedItem:
     reason = (
         f"{page_limit} articles in the minute {minute:%Y-%m-%d %H:%M} UTC: the vendor gives no way "
         "to read more of it"
     )
-    pages.rejected[reason] = RejectedItem(reason, None)
+    return RejectedItem(reason, None)
 
 
 def _message(body: Any) -> str:

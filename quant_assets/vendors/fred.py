@@ -1,19 +1,17 @@
 """FRED and ALFRED: what each series was known to be on each day.
 
-What belongs here: requests to FRED, its limits (120 requests a minute, 2,000 vintages a request)
-and its notation (``.`` is missing). What does not: which series are used and what is made of them
-(``domain/macro``).
+What belongs here: which requests make a point-in-time table, and the limit of 2,000 vintages a
+request. What does not: how a request is made (``fred_requests``), rules on the rows
+(``fred_vintages``), which series are used and what is made of them (``domain/macro``).
 
 Reference: St. Louis Fed, fred/series/observations, real-time periods.
 """
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import fredapi
 import numpy as np
 import pandas as pd
 import requests
@@ -21,29 +19,33 @@ import requests
 from quant_assets.errors import (
     BadConfigurationError,
     BadDataError,
-    PermanentError,
     TransientError,
 )
-from quant_assets.vendors.http import HttpCaller, Pacer, build_session
+from quant_assets.vendors.fred_requests import LIVE_URL, FredRequests, NoVintagesError
+from quant_assets.vendors.fred_vintages import (
+    Releases,
+    days_of,
+    holds_all_news,
+    invisible_vintages,
+    merge_equal_neighbours,
+    observation_table,
+    releases_of,
+    split_period,
+)
+from quant_assets.vendors.http import Pacer
 
-LIVE_URL = "https://api.stlouisfed.org/fred"
-OBSERVATION_COLUMNS = ("series_id", "observation_date", "value", "realtime_start", "realtime_end")
-RELEASE_COLUMNS = ("release_date", "series_id", "observation_date", "value", "realtime_start")
-_MISSING = "."
+SHORT_PERIOD_DAYS = 31
+"""Up to so many days FRED is asked first whether anything was released.
+
+The answer has some 300 bytes, the history of a daily series 800 kB or more.
+"""
+NEWEST_ROWS = 250
+"""Rows asked for first where something was released: releases rarely reach further back."""
+MEASURE = 15
+LAGGED_MEASURE_DAYS = 900
+"""Observations behind a new one that come with it, so that it can be judged: so many, or, of a
+series without vintages, those of so many days."""
 _FRED_ZONE = ZoneInfo("America/Chicago")
-_USER_AGENT = "quant-assets (requests)"
-_KEY_NAME = "FRED_API_KEY"
-
-
-class FredRequestError(PermanentError, ValueError):
-    """FRED refused a request for good: wrong key, unknown series, wrong argument.
-
-    It is a ``ValueError`` too, because that is what users of fredapi catch.
-    """
-
-
-class NoVintagesError(FredRequestError):
-    """ALFRED has no vintage of the series in the period asked for, or none at all."""
 
 
 def fred_today() -> date:
@@ -51,7 +53,7 @@ def fred_today() -> date:
     return datetime.now(UTC).astimezone(_FRED_ZONE).date()
 
 
-class FredClient(fredapi.Fred):  # type: ignore[misc]
+class FredClient(FredRequests):
     """fredapi with a timeout, retries, pacing and typed errors, plus point-in-time tables.
 
     Every method of ``fredapi.Fred`` works as documented there. Keys never appear in an error.
@@ -67,27 +69,8 @@ class FredClient(fredapi.Fred):  # type: ignore[misc]
         today: Callable[[], date] = fred_today,
         page_size: int = 100_000,
     ) -> None:
-        """Prepare the client; no request is made.
-
-        ``fredapi.Fred.__init__`` is skipped: it would install a process-wide urllib opener.
-        """
-        if not api_key:
-            raise BadConfigurationError(
-                f"FRED needs a key: set {_KEY_NAME} (free at fredaccount.stlouisfed.org/apikeys)"
-            )
-        self.api_key = api_key
-        self.root_url = root_url.rstrip("/")
-        self.proxies = None
-        self._caller = HttpCaller(
-            "FRED",
-            session
-            or build_session(
-                retries=3, backoff_seconds=1.0, timeout_seconds=10.0, user_agent=_USER_AGENT
-            ),
-            pacer=pacer or Pacer(max_per_minute=120),
-            secrets=(api_key,),
-            key_name=_KEY_NAME,
-        )
+        """Prepare the client; no request is made."""
+        super().__init__(api_key, root_url, session, pacer)
         self._today = today
         self._page_size = page_size
 
@@ -125,7 +108,7 @@ class FredClient(fredapi.Fred):  # type: ignore[misc]
                 series_id, realtime_start, realtime_end, observation_start, publication_lag_days
             )
         chunks: list[pd.DataFrame] = []
-        for first, last in _split(realtime_start, realtime_end, chunk_days):
+        for first, last in split_period(realtime_start, realtime_end, chunk_days):
             chunk = self._chunk(series_id, first, last, observation_start)
             if chunk.empty and chunks and not chunks[-1].empty:
                 raise TransientError(
@@ -133,7 +116,7 @@ class FredClient(fredapi.Fred):  # type: ignore[misc]
                     "earlier ones have values; try again later"
                 )
             chunks.append(chunk)
-        table = _merge_equal_neighbours(pd.concat(chunks, ignore_index=True))
+        table = merge_equal_neighbours(pd.concat(chunks, ignore_index=True))
         if table.empty and observation_start is None:
             self._check_emptiness(series_id, realtime_end)
         return table
@@ -150,21 +133,101 @@ class FredClient(fredapi.Fred):  # type: ignore[misc]
         """Return what was first published or changed on each day of ``[first, last]``.
 
         Columns: release_date, series_id, observation_date, value, realtime_start (equal to
-        release_date), sorted by release_date and observation_date. The day before ``first`` is
-        asked as well: what was valid then and still is, is no news. Raises as ``observations``.
+        release_date), sorted by release_date and observation_date. Raises as ``observations``.
         """
-        self._check_period(series_id, first, last)
-        known = self.observations(
+        return self.releases(
             series_id,
-            first - timedelta(days=1),
+            first,
             last,
             publication_lag_days=publication_lag_days,
             chunk_days=chunk_days,
-        )
-        news = known[known["realtime_start"] >= np.datetime64(first)]
-        news = news.assign(release_date=news["realtime_start"])
-        news = news.sort_values(["release_date", "observation_date"], ignore_index=True)
-        return news[list(RELEASE_COLUMNS)]
+        ).news
+
+    def releases(
+        self,
+        series_id: str,
+        first: date,
+        last: date,
+        *,
+        publication_lag_days: int | None = None,
+        chunk_days: int = 1_900,
+    ) -> Releases:
+        """Return what ``new_or_revised`` does, with all that was known in the period.
+
+        The day before ``first`` is asked as well: what was valid then and still is, is no news. A
+        period of at most ``SHORT_PERIOD_DAYS`` costs one small request if nothing was released,
+        and three if only recent observations were (``known`` then has no older ones); the news are
+        the same as those of a long period. Raises as ``observations``, and ``TransientError`` for
+        a release that is listed but not shown yet.
+        """
+        self._check_period(series_id, first, last)
+        before = first - timedelta(days=1)
+        is_short = (last - first).days < SHORT_PERIOD_DAYS
+        lag = publication_lag_days
+        if lag is not None:
+            begin = before - timedelta(days=lag + LAGGED_MEASURE_DAYS)
+            known = self.observations(
+                series_id, before, last, begin, publication_lag_days=lag, chunk_days=chunk_days
+            )
+        elif is_short:
+            known = self._known_if_released(series_id, before, last)
+        else:
+            known = self.observations(series_id, before, last, chunk_days=chunk_days)
+        return releases_of(known, first)
+
+    def vintages(self, series_id: str, first: date, last: date) -> list[date]:
+        """Days of ``[first, last]`` on which something was released or revised, ascending.
+
+        An empty answer is taken for "nothing" only if FRED lists no earlier vintage either.
+        Raises as ``observations``.
+        """
+        limit = (last - first).days + 2
+        params = {"realtime_end": last.isoformat(), "sort_order": "desc", "limit": str(limit)}
+        try:
+            listed = self._vintage_list(series_id, params)
+        except NoVintagesError:
+            listed = []
+        if not listed:
+            self._check_emptiness(series_id, last)
+        if listed != sorted(listed, reverse=True):
+            raise BadDataError(f"FRED series/vintagedates of {series_id}: the dates are not sorted")
+        return sorted({day for day in listed if first <= day <= last})
+
+    def _known_if_released(self, series_id: str, before: date, last: date) -> pd.DataFrame:
+        """What was known from ``before`` to ``last``, or nothing if nothing changed since."""
+        vintages = self.vintages(series_id, before + timedelta(days=1), last)
+        if not vintages:
+            return self._table(series_id, [])
+        table = self._newest(series_id, before, last)
+        if table is None:
+            table = self._chunk(series_id, before, last, None)
+        if unseen := invisible_vintages(table, vintages):
+            raise TransientError(
+                f"FRED {series_id}: the release of {', '.join(map(str, unseen))} is listed, but "
+                "its observations are not shown; try again later"
+            )
+        return merge_equal_neighbours(table)
+
+    def _newest(self, series_id: str, before: date, last: date) -> pd.DataFrame | None:
+        """The rows of the newest observations, if all that is new since ``before`` is among them.
+
+        FRED counts the rows of an answer also where it shows only some: what overlaps the period
+        less what was valid before it is the number of rows that began since. If so many of those
+        shown did, there are no others.
+        """
+        period = {"realtime_start": before.isoformat(), "realtime_end": last.isoformat()}
+        newest = {"sort_order": "desc"}
+        page = self._observations_page(series_id, {**period, **newest}, 0, limit=NEWEST_ROWS)
+        try:
+            period["realtime_end"] = before.isoformat()
+            known = self._observations_page(series_id, period, 0, limit=1).get("count")
+        except NoVintagesError:
+            known = 0
+        table = self._table(series_id, page["observations"])
+        count = page.get("count")
+        if not isinstance(count, int) or not isinstance(known, int):
+            return None
+        return table if holds_all_news(table, before, count - known, MEASURE) else None
 
     def _check_period(self, series_id: str, first: date, last: date) -> None:
         if last < first:
@@ -179,19 +242,41 @@ class FredClient(fredapi.Fred):  # type: ignore[misc]
             )
 
     def _check_emptiness(self, series_id: str, last: date) -> None:
-        """Raise if the series has no vintages at all, or if it had one by ``last``."""
-        body = self._json(
-            "series/vintagedates",
-            {"series_id": series_id, "realtime_start": self.earliest_realtime_start, "limit": "1"},
+        """Raise unless the first vintage of the series is later than ``last``."""
+        listed = self._vintage_list(
+            series_id, {"realtime_start": self.earliest_realtime_start, "limit": "1"}
         )
-        listed = body.get("vintage_dates")
-        if not isinstance(listed, list) or not listed:
-            raise NoVintagesError(f"FRED {series_id}: no vintages; give it a publication lag")
-        if date.fromisoformat(str(listed[0])) <= last:
+        if not listed:
+            # FRED says so itself, as an error, of a series that has none: see ``_refusal``.
             raise TransientError(
-                f"FRED {series_id}: no observations in the vintages up to {last}, although they "
-                f"begin on {listed[0]}; try again later"
+                f"FRED {series_id}: an empty list of vintages; try again later, and if it stays "
+                "so give the series a publication lag"
             )
+        if listed[0] <= last:
+            raise TransientError(
+                f"FRED {series_id}: nothing in the vintages up to {last}, although they begin on "
+                f"{listed[0]}; try again later"
+            )
+
+    def _vintage_list(self, series_id: str, params: dict[str, str]) -> list[date]:
+        """Vintage dates as FRED lists them. Raises if they are no dates or fewer than counted."""
+        body = self._json("series/vintagedates", {"series_id": series_id, **params})
+        listed = body.get("vintage_dates")
+        try:
+            if not isinstance(listed, list):
+                raise TypeError("there is no list 'vintage_dates'")
+            days = [date.fromisoformat(day) for day in listed]
+            due = min(int(body.get("count", len(days))), int(params["limit"]))
+        except (TypeError, ValueError) as error:
+            problem = self._caller.redact(str(error))
+            raise BadDataError(
+                f"FRED series/vintagedates of {series_id}: the answer is malformed ({problem})"
+            ) from None
+        if len(days) < due:
+            raise TransientError(
+                f"FRED {series_id}: {len(days)} of {due} vintage dates came; try again later"
+            )
+        return days
 
     def _chunk(
         self, series_id: str, first: date, last: date, observation_start: date | None
@@ -213,17 +298,36 @@ class FredClient(fredapi.Fred):  # type: ignore[misc]
         observation_start: date | None,
         lag_days: int,
     ) -> pd.DataFrame:
-        lag = timedelta(days=lag_days)
-        params = {"observation_end": (last - lag).isoformat()}
+        until = last - timedelta(days=lag_days)
+        params = {"observation_end": until.isoformat()}
         if observation_start is not None:
             params["observation_start"] = observation_start.isoformat()
         frame = self._table(series_id, list(self._pages(series_id, params)))
+        if frame.empty:
+            self._check_absence(series_id, observation_start or date.min, until)
+        frame = frame.drop_duplicates("observation_date", ignore_index=True)
         published = frame["observation_date"] + np.timedelta64(lag_days, "D")
         frame["realtime_start"] = published.where(
             published > np.datetime64(first), pd.Timestamp(first)
         )
-        frame["realtime_end"] = _days([last.isoformat()] * len(frame))
+        frame["realtime_end"] = days_of([last.isoformat()] * len(frame))
         return frame[published <= np.datetime64(last)].reset_index(drop=True)
+
+    def _check_absence(self, series_id: str, first: date, last: date) -> None:
+        """Raise if FRED describes the series as having observations from ``first`` to ``last``."""
+        body = self._json("series", {"series_id": series_id})
+        try:
+            described = body["seriess"][0]
+            begin, end = (
+                date.fromisoformat(described[f"observation_{edge}"]) for edge in ("start", "end")
+            )
+        except (IndexError, KeyError, TypeError, ValueError):
+            raise BadDataError(f"FRED series {series_id}: the description is malformed") from None
+        if begin <= last and end >= first:
+            raise TransientError(
+                f"FRED {series_id}: no observations up to {last}, although it has some from "
+                f"{begin} to {end}; try again later"
+            )
 
     def _pages(self, series_id: str, params: dict[str, str]) -> Iterator[dict[str, Any]]:
         """Yield the observations of all pages."""
@@ -242,9 +346,9 @@ class FredClient(fredapi.Fred):  # type: ignore[misc]
                 )
 
     def _observations_page(
-        self, series_id: str, params: dict[str, str], offset: int
+        self, series_id: str, params: dict[str, str], offset: int, limit: int | None = None
     ) -> dict[str, Any]:
-        paging = {"limit": str(self._page_size), "offset": str(offset)}
+        paging = {"limit": str(limit or self._page_size), "offset": str(offset)}
         body = self._json("series/observations", {"series_id": series_id, **paging, **params})
         if not isinstance(body.get("observations"), list):
             raise BadDataError(
@@ -253,101 +357,12 @@ class FredClient(fredapi.Fred):  # type: ignore[misc]
             )
         return body
 
-    def _json(self, path: str, params: dict[str, str]) -> dict[str, Any]:
-        endpoint = f"{path} of {params['series_id']}"
-        response = self._caller.get(
-            f"{self.root_url}/{path}",
-            endpoint=endpoint,
-            params={**params, "file_type": "json", "api_key": self.api_key},
-            understood=(400,),
-        )
-        body = self._caller.json(response, endpoint=endpoint)
-        if not isinstance(body, dict):
-            raise BadDataError(f"FRED {endpoint}: the answer is a {type(body).__name__}")
-        if response.status_code == 400 or "error_message" in body:
-            raise self._refusal(endpoint, str(body.get("error_message", "request refused")))
-        return body
-
     def _table(self, series_id: str, records: list[dict[str, Any]]) -> pd.DataFrame:
-        """Build the typed table of ``OBSERVATION_COLUMNS`` from FRED's rows."""
         try:
-            texts = [row["value"] for row in records]
-            return pd.DataFrame(
-                {
-                    "series_id": pd.Series([series_id] * len(records), dtype="str"),
-                    "observation_date": _days([row["date"] for row in records]),
-                    "value": np.array(
-                        [np.nan if text == _MISSING else float(text) for text in texts],
-                        dtype="float64",
-                    ),
-                    "realtime_start": _days([row["realtime_start"] for row in records]),
-                    "realtime_end": _days([row["realtime_end"] for row in records]),
-                }
-            )
+            return observation_table(series_id, records)
         except (KeyError, TypeError, ValueError) as error:
             problem = self._caller.redact(f"{type(error).__name__}: {error}")
         raise BadDataError(
             f"FRED {series_id}: an observation is malformed ({problem}); try again later and "
             "report it to FRED if it stays so"
         )
-
-    def _refusal(self, endpoint: str, message: str) -> PermanentError:
-        told = self._caller.redact(" ".join(message.split()))
-        if "ALFRED" in message:
-            return NoVintagesError(
-                f"FRED {endpoint}: {told} (without vintages, give it a publication lag)"
-            )
-        remedy = f"check {_KEY_NAME}" if "api_key" in message else "check the series and the dates"
-        return FredRequestError(f"FRED {endpoint}: {told} ({remedy})")
-
-    def _Fred__fetch_data(self, url: str) -> ElementTree.Element:  # noqa: N802
-        """Answer fredapi's requests: its one choke point, name-mangled in the parent class."""
-        path = url.removeprefix(self.root_url).split("?", 1)[0].strip("/")
-        response = self._caller.get(
-            f"{url}&api_key={self.api_key}", endpoint=path, expects="xml", understood=(400,)
-        )
-        try:
-            root = ElementTree.fromstring(response.content)
-        except ElementTree.ParseError as error:
-            problem = str(error)
-        else:
-            if response.status_code == 400 or root.tag == "error":
-                raise self._refusal(path, root.get("message") or "request refused")
-            return root
-        raise TransientError(f"FRED {path}: the body is not valid XML ({problem}); try again later")
-
-
-def _split(first: date, last: date, chunk_days: int) -> Iterator[tuple[date, date]]:
-    """Yield adjoining periods of at most ``chunk_days`` days that cover ``[first, last]``."""
-    start = first
-    while start <= last:
-        end = min(start + timedelta(days=chunk_days - 1), last)
-        yield start, end
-        start = end + timedelta(days=1)
-
-
-def _merge_equal_neighbours(frame: pd.DataFrame) -> pd.DataFrame:
-    """Join rows of one observation whose periods adjoin and whose values are equal.
-
-    FRED cuts realtime_start and realtime_end to the period asked for, so a value that outlives a
-    chunk comes once a chunk.
-    """
-    if frame.empty:
-        return frame[list(OBSERVATION_COLUMNS)]
-    frame = frame.sort_values(["observation_date", "realtime_start"], ignore_index=True)
-    previous = frame.shift(1)
-    same_value = (frame["value"] == previous["value"]) | (
-        frame["value"].isna() & previous["value"].isna()
-    )
-    adjoins = frame["realtime_start"] <= previous["realtime_end"] + np.timedelta64(1, "D")
-    same_date = frame["observation_date"] == previous["observation_date"]
-    run = (~(same_date & same_value & adjoins)).cumsum()
-    grouped = frame.groupby(run, sort=True)
-    merged = grouped.first()
-    merged["value"] = frame["value"][~run.duplicated()].to_numpy()
-    merged["realtime_end"] = grouped["realtime_end"].max()
-    return merged.reset_index(drop=True)[list(OBSERVATION_COLUMNS)]
-
-
-def _days(texts: list[str]) -> np.ndarray[Any, np.dtype[np.datetime64]]:
-    return np.array(texts, dtype="datetime64[D]").astype("datetime64[us]")

@@ -6,17 +6,20 @@ tickers, hashing addresses, and judging an item's date (``domain``). A feed know
 
 import calendar
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
-from typing import Any, Literal
+from typing import Any
 from xml.sax import SAXException
 
 import feedparser
 import requests
 
-from quant_assets.errors import BadDataError
+from quant_assets.errors import BadDataError, TransientError
+from quant_assets.vendors.archive import Answer, NoTape, Tape, kept_headers, request_key
+from quant_assets.vendors.feed_cache import CachedFeed, FeedCache
 from quant_assets.vendors.http import HttpCaller, Pacer, build_session
 from quant_assets.vendors.redaction import redact_query
 
@@ -26,7 +29,9 @@ _ZONE_HOURS = {"KST": 9, "JST": 9, "HKT": 8, "CET": 1, "CEST": 2, "BST": 1}
 _ZONES_READ_BY_EMAIL = frozenset(
     {"UT", "UTC", "GMT", "Z", "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT"}
 )
-_ZONE_NAME = re.compile(r"\b([A-Z]{1,5})\s*$")
+_ZONE_NAME = re.compile(r"(?<=[\d\s])([A-Z]{1,5})\s*$")
+_OFFSET = re.compile(r"[+-]\d{2}:?\d{2}\s*(?:\([^)]*\)\s*)?$")
+_SLASHED_DATE = re.compile(r"\d{1,2}[/.]\d{1,2}[/.]\d{2,4}\b")
 
 
 @dataclass(frozen=True)
@@ -51,26 +56,41 @@ class RejectedEntry:
 
 @dataclass(frozen=True)
 class FeedResult:
-    """What a feed shows now. ``etag`` and ``modified`` go into the next request.
+    """What a feed shows now.
 
     ``is_well_formed`` is False for XML that a strict parser refuses; its entries were salvaged.
+    ``is_unchanged`` says that the publisher sent no body and the cached one was read;
+    ``changed_at`` is when the feed first showed what it shows, as far as a cache knows.
     """
 
-    status: Literal["ok", "not_modified"]
     items: tuple[FeedItem, ...]
     rejected: tuple[RejectedEntry, ...]
-    etag: str | None
-    modified: str | None
     is_well_formed: bool = True
+    is_unchanged: bool = False
+    changed_at: datetime | None = None
 
 
 class RssClient:
-    """Fetches feeds by its own session, so that each has a timeout, retries and typed errors."""
+    """Fetches feeds by its own session, so that each has a timeout, retries and typed errors.
+
+    With a ``cache`` requests are conditional, and what is unchanged is read from it. ``tape`` is
+    told the body that was read, under the address that was asked: an unchanged feed's answer has
+    none, and a moved feed's lies elsewhere. A closed tape (a rebuild) has the last word: no cache.
+    """
 
     def __init__(
-        self, session: requests.Session | None = None, *, pacer: Pacer | None = None
+        self,
+        session: requests.Session | None = None,
+        *,
+        pacer: Pacer | None = None,
+        cache: FeedCache | None = None,
+        tape: Tape | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Prepare the client; no request is made."""
+        self._tape = tape or NoTape()
+        self._cache = None if self._tape.is_closed else cache
+        self._now = now
         self._caller = HttpCaller(
             "RSS",
             session
@@ -80,31 +100,40 @@ class RssClient:
             pacer=pacer,
         )
 
-    def fetch(self, url: str, etag: str | None = None, modified: str | None = None) -> FeedResult:
-        """Return the feed's entries, or ``not_modified`` if nothing changed since ``etag``.
+    def fetch(self, url: str) -> FeedResult:
+        """Return what the feed shows now, from the cache where the publisher says so.
 
-        Raises ``TransientError`` (also for an HTML page), ``PermanentError`` (moved, refused), and
-        ``BadDataError`` for a body that is no feed or a feed without entries: a dead feed is a
-        failure, not an empty success.
+        Only a body that could be read is cached. Raises ``TransientError`` (also for an HTML
+        page), ``PermanentError`` (moved, refused), and ``BadDataError`` for a body that is no feed
+        or a feed without entries: a dead feed is a failure, not an empty success.
         """
+        known = None if self._cache is None else self._cache.get(url)
+        response = self._get(url, known)
+        is_unchanged = response.status_code == 304
+        if is_unchanged and known is None:
+            raise TransientError(
+                f"RSS {redact_query(url)}: the publisher says that nothing has changed since a "
+                "request that was never made (HTTP 304); try again later"
+            )
+        body = known.body if is_unchanged and known is not None else response.content
+        items, rejected, is_well_formed = parse_feed(body, url)
+        self._tape.note(request_key(url), Answer(200, kept_headers(response.headers), body))
+        if self._cache is not None and not is_unchanged:
+            headers = response.headers
+            known = self._cache.put(
+                url, body, headers.get("ETag"), headers.get("Last-Modified"), self._now()
+            )
+        changed_at = None if known is None else known.changed_at
+        return FeedResult(items, rejected, is_well_formed, is_unchanged, changed_at)
+
+    def _get(self, url: str, known: CachedFeed | None) -> requests.Response:
         headers = {"Accept": "application/rss+xml, application/atom+xml, application/xml, */*"}
-        if etag is not None:
-            headers["If-None-Match"] = etag
-        if modified is not None:
-            headers["If-Modified-Since"] = modified
-        response = self._caller.get(
+        if known is not None and known.etag:
+            headers["If-None-Match"] = known.etag
+        if known is not None and known.modified:
+            headers["If-Modified-Since"] = known.modified
+        return self._caller.get(
             url, endpoint=redact_query(url), headers=headers, expects="xml", understood=(304,)
-        )
-        if response.status_code == 304:
-            return FeedResult("not_modified", (), (), etag, modified)
-        items, rejected, is_well_formed = parse_feed(response.content, url)
-        return FeedResult(
-            status="ok",
-            items=items,
-            rejected=rejected,
-            etag=response.headers.get("ETag"),
-            modified=response.headers.get("Last-Modified"),
-            is_well_formed=is_well_formed,
         )
 
 
@@ -149,12 +178,17 @@ def parse_date(text: str, parsed: Any = None) -> datetime | None:
     """Return a feed date in UTC, ``None`` for one that names no known moment.
 
     RFC 822 dates are read by the standard library and by zone name; for anything else ``parsed``,
-    feedparser's UTC ``struct_time``, is taken. An unknown zone name is not guessed to be UTC.
+    feedparser's UTC ``struct_time``, is taken. Nothing is guessed: a date without a zone or with
+    an unknown one could be half a day off, and in 03/04/2024 the day may be the month.
     """
     text = text.strip()
+    if _SLASHED_DATE.match(text):
+        return None
     zone = _ZONE_NAME.search(text)
     if zone is not None and zone[1] not in _ZONES_READ_BY_EMAIL:
         return _in_named_zone(text[: zone.start()], zone[1])
+    if zone is None and not _OFFSET.search(text):
+        return None
     try:
         moment = parsedate_to_datetime(text)
     except (TypeError, ValueError):

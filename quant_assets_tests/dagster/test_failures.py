@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from quant_assets.assets import prices
+from quant_assets.assets import macro, prices
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.naming import TAG_PARTITION
@@ -219,8 +219,11 @@ def test_an_unknown_macro_series_is_named_and_the_others_are_stored(tmp_path: Pa
         "DGS10,Ten years,percent,daily,\nNOSUCH,Nothing,none,daily,\n"
     )
     with platform(tmp_path / "home", QUANT_MACRO_SERIES=str(series)) as p:
-        p.run("macro_sync", "2026-03-17")
+        result = p.run("macro_sync", "2026-03-17")
         assert set(p.read("macro/observations")["series_id"]) == {"DGS10"}
+        quality = evaluation(result, "quality")
+        assert not quality.passed
+        assert "The series does not exist" in str(quality.metadata["first"].value)
         event = p.instance.get_latest_materialization_event(dg.AssetKey(["macro", "observations"]))
         assert event is not None
         assert event.asset_materialization is not None
@@ -264,17 +267,27 @@ def test_one_failing_symbol_of_a_few_does_not_stop_the_others(tmp_path: Path) ->
         assert p.read("us/prices", DAY)["symbol"].tolist() == ["AAPL", "MSFT"]
 
 
-def test_a_malformed_series_is_asked_again_and_nothing_is_stored_without_it(
-    tmp_path: Path,
+def test_a_malformed_series_is_asked_again_then_named_and_the_others_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(macro, "VENDOR_RETRY", VENDOR_RETRY._replace(delay=0.1))
     with platform(tmp_path) as p:
-        p.run("macro_sync", "2026-03-11")
-        before = p.files("macro/observations")
-        p.sandbox.faults.add(Fault("fred", "malformed", series=["UNRATE"], wrong_types=True))
-        result = p.run("macro_sync", "2026-03-11", check=False)
-        assert not result.success
-        assert "UNRATE" in failure(result)
-        assert p.files("macro/observations") == before
+        fault = p.sandbox.faults.add(
+            Fault("fred", "malformed", series=["UNRATE"], wrong_types=True)
+        )
+        result = p.run("macro_sync", "2026-03-06")
+        assert fault.hits == 1 + VENDOR_RETRY.max_retries
+        stored = set(p.read("macro/observations")["series_id"])
+        assert {"DGS10", "PAYEMS"} <= stored
+        assert "UNRATE" not in stored
+        quality = evaluation(result, "quality")
+        assert not quality.passed
+        assert quality.severity == dg.AssetCheckSeverity.ERROR
+        assert "series_failed | 2026-03-06 | UNRATE" in str(quality.metadata["first"].value)
+        p.sandbox.faults.clear()
+        result = p.run("macro_sync", "2026-03-06")
+        assert evaluation(result, "quality").passed
+        assert "UNRATE" in set(p.read("macro/observations")["series_id"])
 
 
 def test_a_partition_that_is_no_session_rewrites_no_other(tmp_path: Path) -> None:

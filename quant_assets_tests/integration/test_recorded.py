@@ -6,6 +6,7 @@ of them, so that the vendors know the future of every session.
 """
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -17,9 +18,10 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from quant_assets.domain.articles import title_key
+from quant_assets.domain.article_identity import title_key
 from quant_assets.domain.tickers import TickerRecognizer
 from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import KR, US, Market
 from quant_assets.schemas import dataset_of
 from quant_assets_tests.integration.test_commands import Commands
@@ -160,13 +162,15 @@ def test_coverage_names_what_was_not_listed(
     assert absent in str(check.metadata["rows"].value)
 
 
-def test_an_impossible_recorded_bar_is_left_out_and_named(copy: Platform) -> None:
+def test_an_impossible_recorded_bar_is_quarantined_and_named(copy: Platform) -> None:
     session, symbol = KR_BAD
     result = copy.run("kr_price", session)
     (made,) = result.asset_materializations_for_node("kr__prices")
-    assert f"| {session} | {symbol} | the high is below another price |" in str(
-        made.metadata["bad_bars"].value
+    assert f"| {session} | {symbol} | ohlc_order | the high is below another price |" in str(
+        made.metadata["quarantine"].value
     )
+    held = Quarantine(copy.store, "kr/prices").held([session])
+    assert json.loads(held["row"].iloc[0])["close"] == json.loads(held["raw"].iloc[0])["close"]
     assert f"| {session} | {symbol} |" in str(made.metadata["missing"].value)
     assert symbol not in set(copy.read("kr/prices", session)["symbol"])
 

@@ -183,3 +183,37 @@ def test_faults_of_the_content(sandbox: Sandbox) -> None:
     revised = float(faulty("revised", factor=2.0)[0]["value"])
     assert revised == pytest.approx(2 * float(clean["value"].iloc[0]))
     assert len(observations(sandbox, "DGS10")) > 100
+
+
+def test_faults_of_the_vintage_dates(sandbox: Sandbox) -> None:
+    def listed() -> list[str]:
+        found: list[str] = ask(sandbox, "UNRATE", "vintagedates").json()["vintage_dates"]
+        return found
+
+    clean = listed()
+
+    def faulty(kind: str, **options: Any) -> list[str]:
+        sandbox.faults.clear()
+        sandbox.faults.add(Fault("fred", kind, series=["UNRATE"], **options))
+        return listed()
+
+    assert faulty("empty") == []
+    assert faulty("late") == clean[:-1]
+    assert faulty("duplicate") == [*clean, clean[-1]]
+    assert set(faulty("malformed", wrong_types=True)) == {"n/a"}
+
+
+def test_requests_beyond_the_allowance_are_refused() -> None:
+    """As FRED words it; the allowance is of any 60 seconds, and refused requests do not count."""
+    clock = [NOW]
+    with Sandbox(now=lambda: clock[0]) as sandbox:
+        sandbox.fred_limits[60] = 3
+
+        def status() -> int:
+            clock[0] += timedelta(seconds=10)
+            answer = ask(sandbox, "UNRATE", "vintagedates")
+            if answer.status_code == 429:
+                assert answer.json()["error_message"] == "Too Many Requests.  Exceeded Rate Limit"
+            return int(answer.status_code)
+
+        assert [status() for _ in range(10)] == [200] * 3 + [429] * 3 + [200] * 3 + [429]

@@ -15,13 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quant_assets.domain.articles import (
-    aggregate_sentiment,
-    article_id,
-    canonical_url,
-    score_articles,
-    title_key,
-)
+from quant_assets.domain.article_identity import article_id, canonical_url, near_titles, title_key
+from quant_assets.domain.articles import aggregate_sentiment, score_articles
 from quant_assets.domain.tickers import TickerRecognizer, packaged_aliases
 from quant_assets.errors import BadDataError
 
@@ -64,12 +59,70 @@ class CountedLetters:
         ("  https://example.com/a  ", "https://example.com/a"),
         ("https://example.com/%ED%95%9C?q=한", "https://example.com/%ED%95%9C?q=%ED%95%9C"),
         ("https://[2001:DB8::1]:443/a", "https://[2001:db8::1]/a"),
+        ("https://www.google.com/url?q=https://a.com/b%3Fid%3D1&sa=U", "https://a.com/b?id=1"),
+        ("https://www.google.co.kr/url?url=http://a.com/b", "http://a.com/b"),
+        ("https://www.google.com/url?q=nothing", "https://www.google.com/url?q=nothing"),
+        ("https://www.google.com/amp/s/www.cnbc.com/amp/2024/a", "https://www.cnbc.com/amp/2024/a"),
+        ("https://www-a-com.cdn.ampproject.org/c/s/www.a.com/b", "https://www.a.com/b"),
+        ("https://www-a-com.cdn.ampproject.org/v/www.a.com/b?amp_js_v=1", "http://www.a.com/b"),
+        (
+            "https://news.google.com/rss/articles/CBMiFGh0dHBzOi8vYS5jb20vYj9pZD0x0gEA?oc=5",
+            "https://a.com/b?id=1",
+        ),
+        (
+            "https://news.google.com/rss/articles/CBMinAFBVV95cUxOTm?oc=5",
+            "https://news.google.com/rss/articles/CBMinAFBVV95cUxOTm?oc=5",
+        ),
+        (
+            "https://r.search.yahoo.com/_ylt=A/RV=2/RE=1/RO=10/RU=https%3a%2f%2fa.com%2fb/RK=2/RS=x-",
+            "https://a.com/b",
+        ),
     ],
 )
 def test_canonical_url(url: str, canonical: str) -> None:
     assert canonical_url(url) == canonical
     assert canonical_url(canonical) == canonical
     assert article_id(url) == article_id(canonical)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "http://example.com/news/a",
+        "https://www.example.com/news/a",
+        "https://m.example.com/news/a/",
+        "https://mobile.example.com/news/a?utm_medium=social",
+        "https://amp.example.com/news/a",
+        "https://www.example.com/news/a/amp",
+        "https://www.example.com/news/a/amp/",
+        "https://www.example.com/amp/news/a",
+        "https://example.com/news/a?amp=1",
+        "https://example.com/news/a?outputType=amp",
+        "https://www.google.com/amp/s/amp.example.com/news/a",
+    ],
+)
+def test_editions_of_an_article_are_one_article(other: str) -> None:
+    assert article_id(other) == article_id("https://example.com/news/a")
+
+
+def test_an_amp_page_is_the_page() -> None:
+    assert article_id("http://a.com/b.amp.html") == article_id("https://www.a.com/b.html")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "https://example.com/news/A",
+        "https://example.com/news/a?id=2",
+        "https://example.com:8080/news/a",
+        "https://m.com/news/a",
+        "https://money.example.com/news/a",
+        "https://example.com/news/swamp",
+    ],
+)
+def test_other_addresses_are_other_articles(other: str) -> None:
+    assert article_id(other) != article_id("https://example.com/news/a")
+    assert article_id(other) != article_id("https://com/news/a")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +170,47 @@ def test_near_identical_titles_share_a_key(title: str, other: str) -> None:
 )
 def test_different_news_has_different_keys(title: str, other: str) -> None:
     assert title_key(title) != title_key(other)
+
+
+@pytest.mark.parametrize(
+    ("title", "other", "is_near"),
+    [
+        (
+            "Apple profit beats estimates on iPhone sales",
+            "iPhone sales: Apple profit beats estimates",
+            True,
+        ),
+        (
+            "Apple profit beats estimates strongly",
+            "Apple quarterly profit beats estimates strongly",
+            True,
+        ),
+        ("Apple profit beats estimates strongly", "Apple profit misses estimates strongly", False),
+        ("Apple to buy chip maker Arm", "Apple not to buy chip maker Arm", False),
+        ("Apple to buy chip maker Arm", "Apple denies to buy chip maker Arm", False),
+        (
+            "Apple shares up 5% after strong results",
+            "Apple shares up 6% after strong results",
+            False,
+        ),
+        ("Apple profit beats estimates", "Apple quarterly profit beats estimates", False),
+        (
+            "Apple profit beats estimates strongly",
+            "Apple quarterly net profit beats estimates strongly",
+            False,
+        ),
+        (
+            "삼성전자 3분기 영업이익 시장 기대 상회",
+            "삼성전자 3분기 영업이익 시장 기대 크게 상회",
+            True,
+        ),
+        ("삼성전자 3분기 합병 계약 체결 발표", "삼성전자 3분기 합병 계약 체결 철회 발표", False),
+    ],
+)
+def test_nearly_the_same_words_are_the_same_news(title: str, other: str, is_near: bool) -> None:
+    keys = [title_key("something else entirely in other words"), title_key(title), title_key(other)]
+    assert [tuple(sorted(pair)) for pair in near_titles(keys)] == ([(1, 2)] if is_near else [])
+    assert not list(near_titles([keys[1], keys[1]])), "equal keys are found by equality"
 
 
 def articles(*rows: dict[str, Any]) -> pd.DataFrame:
@@ -348,6 +442,23 @@ def test_the_first_available_of_duplicates_counts() -> None:
     assert sessions["n_articles"].tolist() == [1, 1]
 
 
+def test_nearly_equal_titles_count_once_within_two_days() -> None:
+    first = {"article_id": "a", "title_key": "apple profit beats estimates strongly"}
+    near = {"article_id": "b", "title_key": "apple quarterly profit beats estimates strongly"}
+    published = {"available_at": hours(1), "published_at": hours(1), "score": 0.6}
+    again = {"available_at": hours(2), "published_at": hours(2), "score": -1.0}
+    one = aggregate_sentiment(
+        scores({**first, **published}, {**near, **again}), windows(), ["AAPL"]
+    )
+    assert (one["n_articles"].tolist(), one["sentiment_score"].tolist()) == ([1], [0.6])
+    old = {**published, "published_at": hours(2 - 48.01)}
+    two = aggregate_sentiment(scores({**first, **old}, {**near, **again}), windows(), ["AAPL"])
+    assert two["n_articles"].tolist() == [2]
+    other = {**near, **again, "symbol": "MSFT"}
+    both = aggregate_sentiment(scores({**first, **published}, other), windows(), ["AAPL", "MSFT"])
+    assert both["n_articles"].tolist() == [1, 1]
+
+
 def test_articles_without_a_title_are_not_duplicates_of_each_other() -> None:
     frame = scores(
         {"article_id": "a", "available_at": hours(1)}, {"article_id": "b", "available_at": hours(2)}
@@ -376,7 +487,9 @@ random_rows = st.lists(
     st.fixed_dictionaries(
         {
             "article_id": st.sampled_from("abcdefgh"),
-            "title_key": st.sampled_from(["", "one", "two", "three"]),
+            "title_key": st.sampled_from(
+                ["", "one", "a b c d e", "e d c b a", "a b c d e f", "b c d e f", "a b c d e f g"]
+            ),
             "symbol": st.sampled_from([*SYMBOLS, "OTHER"]),
             "available_at": st.integers(-40, 180).map(hours),
             "published_at": st.integers(-90, 180).map(hours),

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pandas as pd
@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from quant_assets.domain.articles import article_id
+from quant_assets.domain.article_identity import article_id
 from quant_assets.domain.collected import (
     CLOCK_TOLERANCE,
     LIVE_FOR,
     PROVIDER_LAG,
     CollectedItem,
+    Refused,
+    address_day,
     collect_articles,
 )
 from quant_assets.io_managers.parquet_store import empty_frame
@@ -145,19 +147,38 @@ def test_what_comes_after_the_hours_is_left_for_later() -> None:
     assert _collect([_item(61)]).empty
 
 
+def _refused(
+    items: Sequence[CollectedItem],
+    now: datetime = JUST_AFTER,
+    known_elsewhere: frozenset[str] = frozenset(),
+) -> list[Refused]:
+    stored = empty_frame(ARTICLES)
+    return collect_articles(items, [TEN], now=now, stored=stored, known_elsewhere=known_elsewhere)[
+        1
+    ]
+
+
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "rule", "reason", "has_row"),
     [
-        ({"published_at": None}, "no usable publication date"),
-        ({"published_at": JUST_AFTER + CLOCK_TOLERANCE + timedelta(seconds=1)}, "in the future"),
-        ({"published_at": datetime(1989, 12, 31, tzinfo=UTC)}, "before 1990: 1989-12-31"),
-        ({"title": "  "}, "no title"),
-        ({"url": "javascript:alert(1)"}, "no web address"),
-        ({"url": ""}, "no web address"),
+        ({"published_at": None, "raw_date": "soon"}, "undated", "publication date: 'soon'", True),
+        (
+            {"published_at": JUST_AFTER + CLOCK_TOLERANCE + timedelta(seconds=1)},
+            "future",
+            "in the future",
+            True,
+        ),
+        ({"published_at": datetime(1989, 12, 31, tzinfo=UTC)}, "too_old", "1989-12-31", True),
+        ({"title": "  "}, "no_title", "no title", False),
+        ({"url": "javascript:alert(1)"}, "no_address", "no web address", False),
+        ({"url": ""}, "no_address", "no web address", False),
+        ({"url": "https://news.example:x/"}, "no_address", "no web address", False),
+        ({"fault": "'relevance_score' is 2"}, "unreadable", "'relevance_score' is 2", True),
+        ({"url": "", "title": "", "fault": "a list"}, "unreadable", "a list", False),
     ],
 )
-def test_what_cannot_be_stored_is_refused_with_its_reason(
-    change: dict[str, Any], reason: str
+def test_what_cannot_be_stored_is_refused_with_its_rule_and_reason(
+    change: dict[str, Any], rule: str, reason: str, has_row: bool
 ) -> None:
     items = [_item(url="https://news.example/b"), replace(_item(), **change)]
     frame, refused = collect_articles(
@@ -165,8 +186,83 @@ def test_what_cannot_be_stored_is_refused_with_its_reason(
     )
     assert len(frame) == 1
     (one,) = refused
+    assert (one.rule, one.hour, one.item) == (rule, TEN, items[1])
     assert reason in one.reason
-    assert (one.url, one.title) == (items[1].url, items[1].title)
+    assert one.name
+    assert (one.row is not None) == has_row
+
+
+def test_a_refused_article_can_be_let_in_as_known_when_it_was_seen() -> None:
+    (one,) = _refused([_item(published_at=None, sentiment=(("AAPL", 0.9, 0.5),))])
+    assert one.row is not None
+    frame = ARTICLES.conform(pd.DataFrame([one.row]), "released")
+    row = frame.iloc[0]
+    assert row["published_at"] == row["first_seen_at"] == row["available_at"] == JUST_AFTER
+    assert row["is_date_estimated"]
+    assert row["hour"] == TEN
+
+
+def test_an_article_with_a_doubtful_figure_can_be_let_in_with_its_date_and_without_figures() -> (
+    None
+):
+    days_later = TEN + timedelta(days=3)
+    item = _item(20, provider="alpha_vantage", fault="bad", sentiment=(("AAPL", 2.0, 0.5),))
+    (one,) = _refused([item], now=days_later)
+    assert one.row is not None
+    row = ARTICLES.conform(pd.DataFrame([one.row]), "released").iloc[0]
+    assert row["published_at"] == TEN + timedelta(minutes=20)
+    assert row["available_at"] == TEN + timedelta(minutes=35)
+    assert row["is_backfilled"]
+    assert not row["is_date_estimated"]
+    assert row["provider_sentiment"] == "[]"
+
+
+def test_a_refused_item_that_is_known_well_is_not_held() -> None:
+    undated = _item(published_at=None)
+    assert _refused([undated, _item(10)]) == []
+    assert _refused([_item(10, url="http://www.news.example/a/"), undated]) == []
+    assert _refused([undated], known_elsewhere=frozenset({article_id(undated.url)})) == []
+    assert len(_refused([undated, replace(undated, url="https://news.example/a?utm_id=3")])) == 1
+
+
+DATED_URL = "https://news.example/2024/06/28/apple-rises"
+
+
+@pytest.mark.parametrize(
+    ("url", "day"),
+    [
+        (DATED_URL, date(2024, 6, 28)),
+        ("https://news.example/2024-06-28/a", date(2024, 6, 28)),
+        ("https://news.example/view/20240628-apple", date(2024, 6, 28)),
+        ("https://news.example/2024/06/28", date(2024, 6, 28)),
+        ("https://news.example/2024/02/30/a", None),
+        ("https://news.example/2024/06/a", None),
+        ("https://news.example/id/2024062812345", None),
+        ("https://news.example/1999/06/28/a", None),
+    ],
+)
+def test_the_day_that_an_address_names(url: str, day: date | None) -> None:
+    assert address_day(url) == day
+
+
+def test_an_undated_article_of_the_day_counts_from_the_end_of_its_hour() -> None:
+    row = _one([_item(url=DATED_URL, published_at=None)])
+    assert row.hour == TEN
+    assert row.published_at == TEN + HOUR - timedelta(microseconds=1)
+    assert row.first_seen_at == row.available_at == JUST_AFTER
+    assert row.is_date_estimated
+    assert not row.is_backfilled
+    assert not _one([_item(5)]).is_date_estimated
+
+
+def test_a_date_beats_an_address_and_an_old_address_repairs_nothing() -> None:
+    undated = _item(url=DATED_URL, published_at=None)
+    row = _one([undated, _item(20, url=DATED_URL)])
+    assert row.published_at == TEN + timedelta(minutes=20)
+    yesterday = replace(undated, url="https://news.example/2024/06/27/apple-rises")
+    assert [one.rule for one in _refused([yesterday])] == ["undated"]
+    history = TEN + HOUR + LIVE_FOR + timedelta(minutes=1)
+    assert [one.rule for one in _refused([undated], now=history)] == ["undated"]
 
 
 def test_the_edges_of_what_is_accepted() -> None:

@@ -23,6 +23,7 @@ from quant_assets.sandbox.server import Sandbox
 from quant_assets.vendors.alpha_vantage import (
     AlphaVantageClient,
     NewsItem,
+    NewsPage,
     TickerSentiment,
     classify_body,
     parse_item,
@@ -111,6 +112,41 @@ def test_pages_are_joined_and_doubles_removed() -> None:
     assert 23 <= result.calls <= 25
 
 
+def test_pages_before_a_failure_are_kept_and_say_how_far_they_reach() -> None:
+    start, end = DAY
+    items = [raw_item(start + timedelta(minutes=5 * n)) for n in range(288)]
+    served = archive(items)
+    calls = []
+
+    def answer(request: Request) -> Reply:
+        calls.append(request)
+        return served(request) if len(calls) <= 2 else PER_DAY
+
+    pages: list[NewsPage] = []
+
+    def take(url: str) -> None:
+        for page in client(url, page_limit=100).pages(None, start, end):
+            pages.append(page)
+            read = {item.published_at for one in pages for item in one.items}
+            published = {start + timedelta(minutes=5 * n) for n in range(288)}
+            assert {moment for moment in published if moment < page.reached} <= read
+
+    with ScriptedServer(answer) as server, pytest.raises(QuotaExhaustedError):
+        take(server.url)
+    assert [len(page.items) for page in pages] == [100, 99]
+    assert pages[0].reached == start + timedelta(minutes=5 * 99)
+    assert pages[1].reached == start + timedelta(minutes=5 * 198)
+
+
+def test_the_last_page_reaches_the_end() -> None:
+    with ScriptedServer(archive([raw_item(DAY[0])])) as server:
+        (page,) = client(server.url).pages("AAPL", *DAY)
+    assert page.reached == DAY[1]
+    with ScriptedServer(archive([])) as server:
+        (page,) = client(server.url).pages("AAPL", *DAY)
+    assert (page.items, page.reached) == ((), DAY[1])
+
+
 def test_the_end_is_exclusive_and_the_start_inclusive_to_the_second() -> None:
     start = datetime(2024, 3, 1, 9, 30, 30, tzinfo=UTC)
     end = datetime(2024, 3, 1, 10, 0, 0, tzinfo=UTC)
@@ -167,6 +203,9 @@ def test_a_minute_with_more_articles_than_a_page_is_reported() -> None:
         ({"Information": "Thank you! This is a premium endpoint."}, "plan"),
         ({"Information": "Invalid inputs. Please refer to the API documentation."}, "refused"),
         ({"Error Message": "the parameter apikey is invalid or missing."}, "refused"),
+        ({"Information": "The **demo** API key is for demo purposes only."}, "refused"),
+        ({"Note": "You have reached the 25 requests/day limit for free keys (premium)."}, "quota"),
+        ({"Note": "The limit is 75 requests/minute and 25 requests/day."}, "minute"),
         ({}, "unknown"),
         ({"Information": "Something new."}, "unknown"),
         ([], "unknown"),

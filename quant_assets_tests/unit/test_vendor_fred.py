@@ -23,7 +23,8 @@ from quant_assets.errors import (
 )
 from quant_assets.sandbox.faults import Fault
 from quant_assets.sandbox.server import Sandbox
-from quant_assets.vendors.fred import FredClient, NoVintagesError, fred_today
+from quant_assets.vendors.fred import FredClient, fred_today
+from quant_assets.vendors.fred_requests import KeyRefusedError, NoVintagesError
 from quant_assets.vendors.http import Pacer, build_session
 from quant_assets_tests.unit.scripted_server import Reply, Request, ScriptedServer
 
@@ -58,9 +59,23 @@ def gdp(recorded_data: Path) -> list[Row]:
 
 def alfred(rows: list[Row], *, max_vintages: int = 2000) -> Callable[[Request], Reply]:
     """Serve ``rows`` by ALFRED's rules: overlap, clipping, paging, a cap on vintages."""
+    changes = {row["realtime_start"] for row in rows} | {
+        f"{date.fromisoformat(row['realtime_end']) + timedelta(days=1)}"
+        for row in rows
+        if row["realtime_end"] != "9999-12-31"
+    }
+
+    def vintage_dates(query: Mapping[str, str]) -> Reply:
+        last = query.get("realtime_end", "9999-12-31")
+        is_descending = query.get("sort_order") == "desc"
+        found = sorted((day for day in changes if day <= last), reverse=is_descending)
+        shown = found[: int(query["limit"])]
+        return Reply(json.dumps({"count": len(found), "vintage_dates": shown}))
 
     def answer(request: Request) -> Reply:
         query = request.query
+        if request.path.endswith("vintagedates"):
+            return vintage_dates(query)
         start, end = query["realtime_start"], query["realtime_end"]
         vintages = {row["realtime_start"] for row in rows if start <= row["realtime_start"] <= end}
         if len(vintages) > max_vintages:
@@ -77,6 +92,7 @@ def alfred(rows: list[Row], *, max_vintages: int = 2000) -> Callable[[Request], 
             and row["realtime_end"] >= start
             and row["date"] >= query.get("observation_start", "")
         ]
+        shown.sort(key=lambda row: row["date"], reverse=query.get("sort_order") == "desc")
         offset, limit = int(query["offset"]), int(query["limit"])
         page = shown[offset : offset + limit]
         return Reply(json.dumps({"count": len(shown), "observations": page}))
@@ -278,7 +294,7 @@ HTML = Reply("<html>Service unavailable</html>", 500)
         (error_400("Bad Request.  The series does not exist."), PermanentError, "exist", 1),
         (
             error_400("Bad Request.  The value for variable api_key is not registered."),
-            PermanentError,
+            KeyRefusedError,
             "check FRED_API_KEY",
             1,
         ),
@@ -288,7 +304,8 @@ HTML = Reply("<html>Service unavailable</html>", 500)
             "publication lag",
             2,
         ),
-        (Reply("denied", 403), PermanentError, "check FRED_API_KEY", 1),
+        (Reply("<html>denied</html>", 401), KeyRefusedError, "check FRED_API_KEY", 1),
+        (Reply("denied", 403), KeyRefusedError, "check FRED_API_KEY", 1),
         (Reply("gone", 404), PermanentError, "not found", 1),
         (Reply('{"error_code": 429}', 429), TransientError, "rate limited", 3),
         (HTML, TransientError, "HTTP 500", 3),

@@ -1,7 +1,8 @@
 """RSS: recorded feeds, dates of every kind, conditional requests, dead feeds."""
 
+import gzip
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -11,20 +12,25 @@ import pytest
 from quant_assets.errors import BadDataError, PermanentError, TransientError
 from quant_assets.sandbox.faults import Fault
 from quant_assets.sandbox.server import Sandbox
+from quant_assets.vendors.archive import RawArchive, Scope, Tape
+from quant_assets.vendors.feed_cache import FeedCache
 from quant_assets.vendors.http import build_session
 from quant_assets.vendors.rss import RssClient, parse_date, parse_feed, plain_text
-from quant_assets_tests.unit.scripted_server import Reply, ScriptedServer
+from quant_assets_tests.unit.scripted_server import Reply, Request, ScriptedServer
 
 NOW = datetime(2025, 6, 30, 22, 0, tzinfo=UTC)
 URL = "https://publisher.example/feed.xml"
 
 
-def client(*, timeout_seconds: float = 10.0) -> RssClient:
-    return RssClient(
-        build_session(
-            retries=1, backoff_seconds=0.001, timeout_seconds=timeout_seconds, user_agent="test"
-        )
+def client(*, timeout_seconds: float = 10.0, tape: Tape | None = None, **options: Any) -> RssClient:
+    session = build_session(
+        retries=1,
+        backoff_seconds=0.001,
+        timeout_seconds=timeout_seconds,
+        user_agent="test",
+        tape=tape,
     )
+    return RssClient(session, tape=tape, **options)
 
 
 def feed(*items: str, title: str = "Publisher") -> bytes:
@@ -52,7 +58,7 @@ def test_recorded_feeds_are_read_whole(
     content = (recorded_data / "news" / "rss" / name).read_bytes()
     with ScriptedServer([Reply(content, headers={"Content-Type": "text/xml"})]) as server:
         result = client().fetch(f"{server.url}/feed")
-    assert result.status == "ok"
+    assert not result.is_unchanged
     assert result.is_well_formed
     assert result.rejected == ()
     assert len(result.items) == count
@@ -76,10 +82,16 @@ def test_recorded_feeds_are_read_whole(
         ("Mon, 29 Jul 2019 13:57:00 KST", "2019-07-29T04:57:00+00:00"),
         ("Mon, 29 Jul 2019 13:57:00 EDT", "2019-07-29T17:57:00+00:00"),
         ("Mon, 29 Jul 2019 13:57:00 CEST", "2019-07-29T11:57:00+00:00"),
-        ("Mon, 29 Jul 2019 13:57:00", "2019-07-29T13:57:00+00:00"),
+        ("Mon, 29 Jul 2019 13:57:00 -0400 (EDT)", "2019-07-29T17:57:00+00:00"),
+        ("Mon, 29 Jul 2019 13:57:00 -0000", "2019-07-29T13:57:00+00:00"),
         ("2022-01-07T14:53:09Z", "2022-01-07T14:53:09+00:00"),
         ("2022-01-07T14:53:09+09:00", "2022-01-07T05:53:09+00:00"),
         ("Mon, 29 Jul 2019 13:57:00 XYZ", None),
+        ("Mon, 29 Jul 2019 13:57:00", None),
+        ("2022-01-07T14:53:09", None),
+        ("2022-01-07 14:53:09", None),
+        ("03/04/2024 10:00 GMT", None),
+        ("3.4.2024 10:00:00 +0900", None),
         ("sometime KST", None),
         ("yesterday", None),
     ],
@@ -197,18 +209,19 @@ def _no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", ["markets", "companies", "korea"])
-def test_the_sandbox_s_feeds_are_read_and_then_not_modified(sandbox: Sandbox, name: str) -> None:
+def test_the_sandbox_s_feeds_are_read_and_then_not_modified(
+    sandbox: Sandbox, name: str, tmp_path: Path
+) -> None:
     url = f"{sandbox.url}/rss/{name}.xml"
-    first = client().fetch(url)
-    assert first.status == "ok"
+    first = client(cache=FeedCache(tmp_path)).fetch(url)
+    assert not first.is_unchanged
     assert len(first.items) > 20
     dated = [entry.published_at for entry in first.items if entry.published_at is not None]
     assert sum(date > NOW for date in dated) <= 3, "few items of a feed are dated in the future"
     assert min(dated) > datetime(2025, 5, 1, tzinfo=UTC)
-    assert first.etag
-    again = client().fetch(url, etag=first.etag, modified=first.modified)
-    assert (again.status, again.items) == ("not_modified", ())
-    assert (again.etag, again.modified) == (first.etag, first.modified)
+    again = client(cache=FeedCache(tmp_path)).fetch(url)
+    assert again.is_unchanged
+    assert again.items == first.items
 
 
 @pytest.mark.parametrize(
@@ -228,7 +241,7 @@ def test_the_sandbox_s_faults_are_typed(
     sandbox.faults.add(Fault("rss", kind, feeds=["markets"], **options))
     with pytest.raises(error):
         client().fetch(f"{sandbox.url}/rss/markets.xml")
-    assert client().fetch(f"{sandbox.url}/rss/korea.xml").status == "ok"
+    assert client().fetch(f"{sandbox.url}/rss/korea.xml").items
 
 
 def test_doubled_items_are_read_once(sandbox: Sandbox) -> None:
@@ -236,3 +249,99 @@ def test_doubled_items_are_read_once(sandbox: Sandbox) -> None:
     clean = client().fetch(url)
     sandbox.faults.add(Fault("rss", "duplicate"))
     assert client().fetch(url).items == clean.items
+
+
+class Publisher:
+    """A feed with an entity tag, as a script of the server: 304 while its body stays the same."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.moved_to = ""
+
+    def __call__(self, request: Request) -> Reply:
+        if request.path == "/old":
+            return Reply("", 301, {"Location": self.moved_to})
+        tag = f'"{len(self.body)}"'
+        if request.headers.get("If-None-Match") == tag:
+            return Reply(b"", 304, {"ETag": tag})
+        return Reply(self.body, headers={"ETag": tag, "Content-Type": "text/xml"})
+
+
+def test_an_unchanged_feed_gives_its_items_again_in_another_process(tmp_path: Path) -> None:
+    """A run killed between reading a feed and storing its articles loses nothing."""
+    clock = [NOW]
+    with ScriptedServer(Publisher(feed(item("a"), item("b")))) as server:
+        url = f"{server.url}/feed?token=s3cret"
+        results = []
+        for _ in range(3):
+            made = client(cache=FeedCache(tmp_path), now=lambda: clock[0])
+            results.append(made.fetch(url))
+            clock[0] += timedelta(hours=30)
+    assert [result.is_unchanged for result in results] == [False, True, True]
+    assert [len(result.items) for result in results] == [2, 2, 2]
+    assert {result.changed_at for result in results} == {NOW}
+    files = list(tmp_path.iterdir())
+    assert len(files) == 1
+    assert b"s3cret" not in gzip.decompress(files[0].read_bytes()) + files[0].name.encode()
+
+
+def test_a_changed_feed_replaces_what_was_kept(tmp_path: Path) -> None:
+    publisher = Publisher(feed(item("a")))
+    later = NOW + timedelta(hours=5)
+    with ScriptedServer(publisher) as server:
+        client(cache=FeedCache(tmp_path), now=lambda: NOW).fetch(f"{server.url}/feed")
+        publisher.body = feed(item("a"), item("b"))
+        result = client(cache=FeedCache(tmp_path), now=lambda: later).fetch(f"{server.url}/feed")
+    assert not result.is_unchanged
+    assert len(result.items) == 2
+    assert result.changed_at == later
+
+
+@pytest.mark.parametrize("damage", [b"", b"not gzip", gzip.compress(b"{}\nbody"), None])
+def test_a_damaged_cache_means_a_plain_request(tmp_path: Path, damage: bytes | None) -> None:
+    with ScriptedServer(Publisher(feed(item("a")))) as server:
+        url = f"{server.url}/feed"
+        client(cache=FeedCache(tmp_path)).fetch(url)
+        (path,) = tmp_path.iterdir()
+        whole = gzip.decompress(path.read_bytes())
+        path.write_bytes(gzip.compress(whole[:-5]) if damage is None else damage)
+        result = client(cache=FeedCache(tmp_path)).fetch(url)
+        assert "If-None-Match" not in server.requests[-1].headers
+        assert client(cache=FeedCache(tmp_path)).fetch(url).is_unchanged
+    assert len(result.items) == 1
+
+
+def test_a_body_that_is_no_feed_is_not_kept(tmp_path: Path) -> None:
+    with (
+        ScriptedServer([Reply(b"{}", headers={"ETag": '"x"'})]) as server,
+        pytest.raises(BadDataError, match="not an RSS"),
+    ):
+        client(cache=FeedCache(tmp_path)).fetch(f"{server.url}/feed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unchanged_feed_and_a_moved_one_can_be_read_from_the_archive(tmp_path: Path) -> None:
+    archive = RawArchive(tmp_path / "raw")
+    cache = FeedCache(tmp_path / "feeds")
+    publisher = Publisher(feed(item("a"), item("b")))
+    with ScriptedServer(publisher) as server:
+        publisher.moved_to = f"{server.url}/new"
+        urls = [f"{server.url}/feed", f"{server.url}/old"]
+        for name in ("first", "second"):
+            tape = archive.record(Scope(name, name, NOW))
+            live = [client(cache=cache, tape=tape).fetch(url) for url in urls]
+            tape.save("news/articles")
+        assert [result.is_unchanged for result in live] == [True, True]
+        asked = len(server.requests)
+        replay = archive.replay("news/articles", "second", "second")
+        kept = [client(cache=cache, tape=replay).fetch(url) for url in urls]
+        assert len(server.requests) == asked
+    assert [result.items for result in kept] == [result.items for result in live]
+
+
+def test_an_answer_of_unchanged_that_nobody_asked_for_is_a_failure() -> None:
+    with (
+        ScriptedServer([Reply(b"", 304)]) as server,
+        pytest.raises(TransientError, match="HTTP 304"),
+    ):
+        client().fetch(f"{server.url}/feed")
