@@ -10,6 +10,7 @@ from quant_assets.assets.common import Versions, dataset_spec, markdown_table, r
 from quant_assets.assets.macro_fetch import (
     ASSET,
     RELEASE_DAY_ENDS,
+    Fetched,
     Sifted,
     days_before,
     failed_series,
@@ -80,7 +81,7 @@ def _observations(versions: Versions) -> dg.AssetsDefinition:
             quarantine = store.quarantine(ASSET)
             stored, unreadable = stored_observations(store.open(), days)
             sifted = sift_rows(fetched.news, days, stored, quarantine.sift)
-            settle(quarantine, sifted, fetched.failed, days, fetch.now)
+            settle(quarantine, sifted, fetched, days, fetch.now)
             facts = _release_facts(sifted, fetched.failed, len(settings.series()))
             facts |= _changes(rewritten(sifted.frame, stored))
             return record(context, sifted.frame, {**facts, **unreadable, **kept})
@@ -110,15 +111,16 @@ def stored_observations(
 def settle(
     quarantine: "Quarantine",
     sifted: Sifted,
-    failed: dict[str, str],
+    fetched: Fetched,
     days: list[date],
     now: datetime,
 ) -> None:
     """Note the held rows and failed series of a run, and forget what it made good."""
     keys = [day.isoformat() for day in days]
     present = sorted(set(quarantine.partitions()) & set(keys))
-    gaps = failed_series(failed, days[0], days[-1])
-    good = settled_items(sifted.frame, quarantine.held(present), failed, days[0]) if present else ()
+    gaps = failed_series(fetched, days[0], days[-1])
+    known = quarantine.held(present)
+    good = settled_items(sifted.frame, known, fetched.failed, days[0]) if present else ()
     quarantine.settle(keys, [*sifted.held, *gaps], good, now)
 
 

@@ -34,11 +34,13 @@ class Fetched(NamedTuple):
     """What FRED said of a period.
 
     ``news`` (release_date, series_id, observation_date, value, realtime_start, unit_error) are all
-    new or revised values; ``failed`` names the series without a usable answer with the reason.
+    new or revised values; ``failed`` names the series without a usable answer with the reason,
+    ``refused`` are those of them that FRED will refuse again.
     """
 
     news: "pd.DataFrame"
     failed: dict[str, str]
+    refused: frozenset[str] = frozenset()
 
 
 class Sifted(NamedTuple):
@@ -71,6 +73,7 @@ def fetch_releases(
 
     frames: list[pd.DataFrame] = []
     failed: dict[str, str] = {}
+    refused: set[str] = set()
     unanswered: list[Exception] = []
     in_a_row = 0
     for item in series:
@@ -91,13 +94,14 @@ def fetch_releases(
             if isinstance(error, KeyRefusedError) and not frames:
                 raise
             failed[item.series_id] = str(error)
+            refused.add(item.series_id)
         else:
             in_a_row = 0
             frames.append(news.assign(unit_error=unit_errors(news, known)))
     if not frames:
         reasons = f"FRED answered for none of {len(series)} series: {failed}"
         raise TransientError(reasons) if unanswered else PermanentError(reasons)
-    return Fetched(pd.concat(frames, ignore_index=True), failed)
+    return Fetched(pd.concat(frames, ignore_index=True), failed, frozenset(refused))
 
 
 def days_before(day: date, count: int) -> list[str]:
@@ -169,10 +173,11 @@ def _held_row(row: Mapping[Any, Any], reason: str) -> Held:
     )
 
 
-def failed_series(failed: Mapping[str, str], first: date, last: date) -> list[Held]:
+def failed_series(fetched: Fetched, first: date, last: date) -> list[Held]:
     """What the quarantine of ``last`` says of series that could not be read from ``first`` on.
 
-    The days lack their releases until a run over all of them has an answer.
+    The days lack their releases until a run over all of them has an answer; ``ask_again`` says
+    whether that may help.
     """
     return [
         Held(
@@ -181,9 +186,14 @@ def failed_series(failed: Mapping[str, str], first: date, last: date) -> list[He
             rule=SERIES_FAILED,
             reason=reason,
             source="fred",
-            raw={"series_id": series_id, "first": f"{first}", "last": f"{last}"},
+            raw={
+                "series_id": series_id,
+                "first": f"{first}",
+                "last": f"{last}",
+                "ask_again": series_id not in fetched.refused,
+            },
         )
-        for series_id, reason in failed.items()
+        for series_id, reason in fetched.failed.items()
     ]
 
 

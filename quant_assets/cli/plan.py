@@ -87,11 +87,12 @@ class Planner:
         return tasks + self._tasks("macro_sync", ("macro/observations",), history, again=again)
 
     def _days_of_failed_series(self, days: Sequence[str]) -> set[str]:
-        """Stored release days that lack a series which could not be read."""
+        """Stored release days that lack a series which could not be read and may be now."""
         quarantine = Quarantine(self._store, "macro/observations")
         held = quarantine.held(sorted(set(quarantine.partitions()) & set(days)))
         gaps = [json.loads(raw) for raw in held.loc[held["rule"] == "series_failed", "raw"]]
-        return {day for day in days if any(gap["first"] <= day <= gap["last"] for gap in gaps)}
+        open_gaps = [gap for gap in gaps if gap["ask_again"]]
+        return {d for d in days if any(gap["first"] <= d <= gap["last"] for gap in open_gaps)}
 
     def analysis(self, spans: Sequence[Span]) -> list[Task]:
         """Runs that compute: the analysis of each market, and the regime."""

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from quant_assets.domain.article_identity import title_key
+from quant_assets.domain.article_identity import FEWEST_WORDS, title_key
 from quant_assets.domain.tickers import TickerRecognizer
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
@@ -219,8 +219,9 @@ def test_the_decision_before_the_lunar_new_year_waits_for_its_end(ready: Platfor
 def test_articles_counted_by_hand(ready: Platform, files: Path) -> None:
     """Every symbol and session: distinct headlines of the posts that were known in the window.
 
-    A post counts for its own symbol and for those that its words name; the history of the
-    provider is known 15 minutes after publication.
+    Nearly the same words within two days are one headline. A post counts for its own symbol and
+    for those that its words name; the history of the provider is known 15 minutes after
+    publication.
     """
     posts = pd.read_parquet(files / "news.parquet")
     posts["published_at"] = pd.to_datetime(posts["published_at"], utc=True)
@@ -243,9 +244,29 @@ def test_articles_counted_by_hand(ready: Platform, files: Path) -> None:
         start = US.hours_of(US.offset_session(session, -1))[0]
         inside = known[(known_at >= start) & (known_at < US.decision_at(session))]
         for symbol in US_SYMBOLS:
-            counts[pd.Timestamp(day), symbol] = inside[inside["symbols"] == symbol]["key"].nunique()
+            counts[pd.Timestamp(day), symbol] = news_in(inside[inside["symbols"] == symbol])
     assert counts == stored.to_dict()
     assert counts[pd.Timestamp("2015-03-09"), "AAPL"] > 100, "the day of the watch"
+
+
+def news_in(posts: pd.DataFrame) -> int:
+    """Distinct headlines, pair by pair: the same words, or one word more on one side."""
+    kept: list[tuple[str, frozenset[str], pd.Timestamp]] = []
+    count = 0
+    for key, published in posts.sort_values("published_at")[["key", "published_at"]].to_numpy():
+        words = frozenset(key.split())
+        is_repeat = any(
+            key == other
+            or (
+                published - when <= timedelta(hours=48)
+                and min(len(words), len(others)) >= FEWEST_WORDS
+                and len(words ^ others) <= 1
+            )
+            for other, others, when in kept
+        )
+        count += not is_repeat
+        kept.append((key, words, published))
+    return count
 
 
 @pytest.mark.parametrize("market", ["us", "kr"])
