@@ -214,6 +214,10 @@ def _ask_tickers(
             continue
         error = found.errors[name]
         failures = failures + 1 if isinstance(error, TransientError) else 0
+        if not isinstance(error, TransientError | QuotaExhaustedError):
+            answered.append(
+                ticker
+            )  # refused: asked again when its turn comes, not before the others
         if failures >= FAILURES_IN_A_ROW or isinstance(error, QuotaExhaustedError):
             _wait(found, chosen[place + 1 :], f"{name} failed")
             break

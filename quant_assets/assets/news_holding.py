@@ -93,7 +93,8 @@ def note_sources(
         return []
     key = own_hours[-1].strftime(HOUR_FORMAT)
     span = f"{hours[0]:%Y-%m-%d %H:00} .. {hours[-1]:%Y-%m-%d %H:00} UTC"
-    raw: dict[str, Any] = {"hours": span}
+    first = own_hours[0].strftime(HOUR_FORMAT)
+    raw: dict[str, Any] = {"hours": span, "first": first, "last": key}
     failed = [
         Held(key, source, SOURCE_FAILED, f"{told} (asked for {span})", source, raw)
         for source, told in found.failed().items()

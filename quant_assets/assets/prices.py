@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -25,6 +26,7 @@ from quant_assets.schemas import dataset_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quant_assets.domain.held import Held
     from quant_assets.domain.price_bars import JudgedBars, Sift
     from quant_assets.io_managers.parquet_store import ParquetStore
     from quant_assets.resources import Fetch
@@ -35,6 +37,9 @@ MARGIN = timedelta(days=45)
 the bar after it."""
 LATE_ROUNDS = 2
 """How often symbols whose last bar has not come yet are asked again."""
+NOTED = 31
+"""Sessions for which a symbol without an answer is noted."""
+NO_ANSWER = "no_answer"
 SHOWN = 50
 
 
@@ -68,23 +73,28 @@ def build_prices(market: Market, versions: Versions) -> dg.AssetsDefinition:
             refuse_open_sessions(market, sessions, clock)
             listings = _listed(market, yahoo, session_of(fetch.first), session_of(fetch.last))
             fetched = fetch_bars(market, yahoo, listings, fetch)
-            shortfall = "" if fetch.is_rebuild else _shortfall(market, yahoo, listings, fetched)
-            if shortfall and not (is_last_attempt(context) and len(fetched.bars)):
+            late = _late_now(market, sessions[-1], fetched, fetch)
+            shortfall = _shortfall(market, yahoo, listings, fetched, late)
+            is_final = fetch.is_rebuild or is_last_attempt(context)
+            if shortfall and not (is_final and len(fetched.bars)):
                 raise TransientError(shortfall)
-            if late_symbols(market, sessions[-1], fetched) and not is_last_attempt(context):
-                _demand_any_bar(market, sessions[-1], fetched, fetch)
             kept = fetch.keep()
             quarantine = store.quarantine(f"{market.key}/prices")
+            known = stored_bars(market, store.open(), sessions)
             judged, facts = bars_of_sessions(
                 market,
                 sessions,
                 listings,
                 fetched,
-                stored=stored_bars(market, store.open(), sessions),
+                stored=known,
                 sift=quarantine.sift,
             )
+            gaps = without_answer(sessions, listings, fetched, late, known)
             quarantine.settle(
-                context.partition_keys, judged.held, set(stored_pairs(judged.frame)), fetch.now
+                context.partition_keys,
+                [*judged.held, *gaps],
+                set(stored_pairs(judged.frame)),
+                fetch.now,
             )
             if judged.frame.empty:
                 raise BadDataError(
@@ -117,29 +127,62 @@ def fetch_bars(
     """
     first, last = session_of(fetch.first), session_of(fetch.last)
     client = yahoo.client(fetch.tape)
-    span = (first - MARGIN, fetch.now.date())
+    span = (first - MARGIN, fetch.now.astimezone(ZoneInfo(market.timezone)).date())
     fetched = client.daily_bars([listing.yahoo_symbol for listing in listings], *span)
-    if fetch.is_rebuild or last != market.last_complete_session(fetch.now):
+    if fetch.is_rebuild:
         return fetched
     for _ in range(LATE_ROUNDS):
         late = late_symbols(market, last, fetched)
-        if not late:
+        late += [o.symbol for o in fetched.outcomes if o.status == "failed"]
+        if not late or len(late) == len(listings):
             break
         time.sleep(yahoo.settings().late_bar_pause_seconds)
         fetched = fetched.updated(client.daily_bars(late, *span))
     return fetched
 
 
-def _demand_any_bar(market: Market, last: date, fetched: "DailyBars", fetch: "Fetch") -> None:
-    """Raise ``TransientError`` if the session that has just closed has no bar of any symbol yet."""
-    import pandas as pd
+def without_answer(
+    sessions: Sequence[date],
+    listings: Sequence[Listing],
+    fetched: "DailyBars",
+    late: Sequence[str],
+    stored: "pd.DataFrame",
+) -> "list[Held]":
+    """Rows that should be there and are not because the vendor has not answered (yet).
 
-    if fetch.is_rebuild or last != market.last_complete_session(fetch.now):
-        return
-    if not (fetched.bars["session_date"] == pd.Timestamp(last)).any():
-        raise TransientError(
-            f"{market.key}: Yahoo has no bar of {last} yet for any symbol; trying again later"
+    They are noted in the quarantine, where the check and ``quant run`` find them; of a long range
+    the last sessions stand for all. A row that is stored already is not missing, and an empty
+    answer is a missing one only of a symbol that traded lately.
+    """
+    from quant_assets.domain.held import Held
+
+    have = set(zip(stored["session_date"].dt.date, stored["symbol"], strict=True))
+    traded = set(stored["symbol"])
+    names = {listing.yahoo_symbol: listing.symbol for listing in listings}
+    reasons = {
+        o.symbol: f"{o.status}: {o.detail}"
+        for o in fetched.outcomes
+        if not o.is_answered or (o.status == "empty" and names[o.symbol] in traded)
+    }
+    reasons |= dict.fromkeys(late, "no bar yet, although it traded in the session before")
+    return [
+        Held(
+            f"{session}",
+            listing.symbol,
+            NO_ANSWER,
+            reason,
+            "yahoo",
+            {
+                "first": f"{sessions[0]}",
+                "last": f"{session}",
+                "ask_again": listing.yahoo_symbol not in late,
+            },
         )
+        for listing in listings
+        if (reason := reasons.get(listing.yahoo_symbol))
+        for session in (sessions[-1:] if listing.yahoo_symbol in late else sessions[-NOTED:])
+        if listing.trades_on(session) and (session, listing.symbol) not in have
+    ]
 
 
 def late_symbols(market: Market, last: date, fetched: "DailyBars") -> list[str]:
@@ -156,9 +199,9 @@ def late_symbols(market: Market, last: date, fetched: "DailyBars") -> list[str]:
 def stored_bars(market: Market, store: "ParquetStore", sessions: Sequence[date]) -> "pd.DataFrame":
     """What is stored of the sessions and of the time before that the rules look at."""
     asset = f"{market.key}/prices"
-    days = market.sessions(sessions[0] - MARGIN, sessions[-1])
+    days = market.sessions(sessions[0] - MARGIN, market.offset_session(sessions[-1], 1))
     frame = store.readable(dataset_of(asset), asset, [day.isoformat() for day in days])
-    return frame[["session_date", "symbol", "close", "volume"]]
+    return frame[["session_date", "symbol", "close", "volume", "dividend", "split_ratio"]]
 
 
 def refuse_open_sessions(market: Market, sessions: Sequence[date], clock: ClockResource) -> None:
@@ -175,8 +218,19 @@ def refuse_open_sessions(market: Market, sessions: Sequence[date], clock: ClockR
         )
 
 
+def _late_now(market: Market, last: date, fetched: "DailyBars", fetch: "Fetch") -> list[str]:
+    """Symbols whose bar of the session that has just closed has not come."""
+    if fetch.is_rebuild or last != market.last_complete_session(fetch.now):
+        return []
+    return late_symbols(market, last, fetched)
+
+
 def _shortfall(
-    market: Market, yahoo: YahooResource, listings: Sequence[Listing], fetched: "DailyBars"
+    market: Market,
+    yahoo: YahooResource,
+    listings: Sequence[Listing],
+    fetched: "DailyBars",
+    late: Sequence[str],
 ) -> str:
     """Why the answers do not suffice, naming the failed symbols; empty if they do.
 
@@ -186,11 +240,12 @@ def _shortfall(
     if all(o.status in ("empty", "unknown_symbol") for o in fetched.outcomes):
         return ""
     failed = [o for o in fetched.outcomes if o.status not in ("ok", "unknown_symbol")]
-    ratio = 1 - len(failed) / len(listings)
-    is_one_of_several = len(failed) == 1 and len(listings) > 1
+    ratio = 1 - (len(failed) + len(late)) / len(listings)
+    is_one_of_several = len(failed) + len(late) == 1 and len(listings) > 1
     if ratio >= minimum_ratio or is_one_of_several:
         return ""
-    shown = "; ".join(f"{o.symbol}: {o.detail or o.status}" for o in failed[:5])
+    told = [f"{o.symbol}: {o.detail or o.status}" for o in failed]
+    shown = "; ".join([*told, *(f"{symbol}: no bar yet" for symbol in late)][:5])
     return (
         f"Yahoo answered for {ratio:.0%} of {len(listings)} symbols, "
         f"{minimum_ratio:.0%} are required (QUANT_MINIMUM_SUCCESS_RATIO). {shown}"

@@ -23,8 +23,8 @@ HOURS_A_RUN = 1500
 """News hours of one run: several runs use both cores and show progress."""
 MOST_RANGES = 12
 """With more gaps than this the whole span is done in one run: a run costs more than a partition."""
-
-
+CORRECTED_WITHIN_DAYS = 7
+"""Vendors correct a bad bar within days or not at all."""
 ANALYSIS = ("technical_indicators", "technical_score", "news_sentiment", "recommendations")
 
 
@@ -80,23 +80,35 @@ class Planner:
             sessions = with_history(span)
             asset = f"{span.market.key}/prices"
             keys = [session.isoformat() for session in sessions]
-            tasks += self._tasks(market_job(span.market.key, "price"), (asset,), keys)
+            again = self._gaps(asset, keys, "no_answer") | self._held_lately(asset, keys)
+            tasks += self._tasks(market_job(span.market.key, "price"), (asset,), keys, again)
         first, last = self._release_days(spans)
         history = _days(first - timedelta(days=REGIME_LOOK_BACK_DAYS), last)
-        again = self._days_of_failed_series(history)
+        again = self._gaps("macro/observations", history, "series_failed")
+        again |= self._unfinished_days(history)
         return tasks + self._tasks("macro_sync", ("macro/observations",), history, again=again)
 
-    def _days_of_failed_series(self, days: Sequence[str]) -> set[str]:
-        """Stored release days that lack a series which could not be read and may be now."""
-        quarantine = Quarantine(self._store, "macro/observations")
-        held = quarantine.held(sorted(set(quarantine.partitions()) & set(days)))
-        gaps = [json.loads(raw) for raw in held.loc[held["rule"] == "series_failed", "raw"]]
-        open_gaps = [gap for gap in gaps if gap["ask_again"]]
-        return {d for d in days if any(gap["first"] <= d <= gap["last"] for gap in open_gaps)}
+    def _held_lately(self, asset: str, keys: Sequence[str]) -> set[str]:
+        """Recent ones of ``keys`` with held rows: the vendor may have corrected them since."""
+        since = (self._now - timedelta(days=CORRECTED_WITHIN_DAYS)).date().isoformat()
+        quarantine = Quarantine(self._store, asset)
+        recent = sorted({k for k in keys if k >= since} & set(quarantine.partitions()))
+        return set(quarantine.held(recent)["partition_key"])
+
+    def _gaps(self, asset: str, keys: Sequence[str], rule: str, item: str = "") -> set[str]:
+        """Those of ``keys`` for which the quarantine notes that a source has to be asked again."""
+        quarantine = Quarantine(self._store, asset)
+        frame = quarantine.held(sorted(set(quarantine.partitions()) & set(keys)))
+        is_gap = (frame["rule"] == rule) & frame["item"].str.startswith(item)
+        gaps = [json.loads(raw) for raw in frame.loc[is_gap, "raw"]]
+        open_gaps = [gap for gap in gaps if gap.get("ask_again", True)]
+        return {k for k in keys if any(gap["first"] <= k <= gap["last"] for gap in open_gaps)}
 
     def analysis(self, spans: Sequence[Span]) -> list[Task]:
         """Runs that compute: the analysis of each market, and the regime."""
-        tasks = self._tasks("macro_sync", ("macro/regime",), _days(*self._release_days(spans)))
+        days = _days(*self._release_days(spans))
+        again = self._older_regimes(days)
+        tasks = self._tasks("macro_sync", ("macro/regime",), days, again=again)
         for span in spans:
             key = span.market.key
             keys = [session.isoformat() for session in span.sessions]
@@ -107,6 +119,28 @@ class Planner:
                 again=self._outdated(span),
             )
         return tasks
+
+    def _older_regimes(self, days: Sequence[str]) -> set[str]:
+        """Days whose regime is older than an observation file that it rests on."""
+        if not days:
+            return set()
+        first = date.fromisoformat(days[0]) - timedelta(days=REGIME_LOOK_BACK_DAYS)
+        history = _days(first, date.fromisoformat(days[-1]))
+        written = [self._written("macro/observations", key) for key in history]
+        return {
+            key
+            for n, key in enumerate(days)
+            if self._written("macro/regime", key) < max(written[n : n + REGIME_LOOK_BACK_DAYS + 1])
+        }
+
+    def _unfinished_days(self, days: Sequence[str]) -> set[str]:
+        """Release days that were stored before they were over: what came later is not in them."""
+        found = set()
+        for key in days:
+            end = datetime.fromisoformat(key).replace(tzinfo=UTC) + timedelta(days=1, hours=6)
+            if 0 < self._written("macro/observations", key) < end.timestamp():
+                found.add(key)
+        return found
 
     def _news(self, spans: Sequence[Span], news_start: date) -> list[Task]:
         earliest = datetime.combine(news_start, datetime.min.time(), UTC)
@@ -128,13 +162,19 @@ class Planner:
     def _news_tasks(self, keys: Sequence[str]) -> list[Task]:
         """Crawls of what is missing, and new scores for articles scored in another way."""
         tone = "news/article_sentiment"
-        crawls = self._tasks("news_crawl", ("news/articles", tone), keys)
+        gaps = self._gaps("news/articles", keys, "source_failed", "alpha_vantage general")
+        crawls = self._tasks("news_crawl", ("news/articles", tone), keys, gaps)
         crawled = {key for task in crawls for key in keys if task.first <= key <= task.last}
         others = [key for key in keys if key not in crawled]
         version = self._versions.get(tone)
         outdated = {k for k in others if version and self._version(tone, k) != version}
-        again = ranges(others, outdated)
-        return crawls + [Task("news_crawl", (tone,), r[0], r[-1], len(r)) for r in again]
+        outdated |= {
+            k for k in others if self._written(tone, k) < self._written("news/articles", k)
+        }
+        scored = [
+            Task("news_crawl", (tone,), r[0], r[-1], len(r)) for r in ranges(others, outdated)
+        ]
+        return crawls + scored
 
     def _release_days(self, spans: Sequence[Span]) -> tuple[date, date]:
         """First and last complete release day of the spans; a day ends at 06:00 UTC of the next."""

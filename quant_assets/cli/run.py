@@ -20,8 +20,10 @@ from rich.progress import (
 from quant_assets.cli.execute import Outcome, close_dead_runs, run_tasks
 from quant_assets.cli.pictures import save_pictures
 from quant_assets.cli.plan import Planner, Span, Task, span_of
+from quant_assets.cli.raw import JOBS
 from quant_assets.cli.show import print_recommendations
 from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import Market
 from quant_assets.sandbox import locate
 from quant_assets.settings import Settings
@@ -69,6 +71,7 @@ def run_range(
         if session := shown.get(span.market.key):
             print_recommendations(values, span.market, date.fromisoformat(session), "table")
     _print_places(console, values, pictures)
+    _print_quarantine(console, store)
     for outcome in failed:
         console.print(
             f"[red]failed[/red] {outcome.task.title}: {outcome.reason}",
@@ -139,6 +142,18 @@ def _newest_sessions(store: ParquetStore, spans: Sequence[Span]) -> dict[str, st
         if stored := [key for key in keys if key not in missing]:
             newest[span.market.key] = stored[-1]
     return newest
+
+
+def _print_quarantine(console: Console, store: ParquetStore) -> None:
+    """Say how many rows of each fetched asset are held back, if any."""
+    counts = {}
+    for asset in JOBS:
+        quarantine = Quarantine(store, asset)
+        counts[asset] = len(quarantine.held(quarantine.partitions()))
+    if told := ", ".join(f"{count} of {asset}" for asset, count in counts.items() if count):
+        console.print(
+            f"In quarantine: {told} (`quant quarantine list`)", highlight=False, soft_wrap=True
+        )
 
 
 def _print_places(console: Console, values: Settings, pictures: Sequence[str]) -> None:

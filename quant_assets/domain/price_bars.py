@@ -78,10 +78,13 @@ def judge_bars(
     good, bad = separate_bad_bars(bars)
     is_storable = (bad["rule"] == "ohlc_order").to_numpy()
     judge.hold_each(bad[~is_storable])
-    refused = impossible_events(good, given.events)
+    # A dividend after the last session restates no row of the sessions.
+    later = given.events["event_date"] > pd.Timestamp(sessions[-1])
+    given_events = given.events.assign(dividend=given.events["dividend"].mask(later, 0.0))
+    refused = impossible_events(good, given_events)
     good = judge.without_symbols(good, "impossible_event", refused)
     bad = bad[is_storable & ~bad["symbol"].isin(list(refused)).to_numpy()]
-    events = given.events[~given.events["symbol"].isin([*refused, *wrong])]
+    events = given_events[~given_events["symbol"].isin([*refused, *wrong])]
     frame = judge.storable(good, bad, events, stored)
     return JudgedBars(frame, judge.held, _revised(frame, stored))
 
@@ -135,7 +138,8 @@ class _Judge:
         bars = pd.concat([good, bad[good.columns]], ignore_index=True) if len(bad) else good
         if bars.empty:
             return self._as_traded(bars, events)
-        traded = self._as_traded(bars, events)
+        traded = self._as_traded(_with_bearers(bars, stored), events)
+        traded = _only_of(traded, bars)
         suspects = separate_implausible(
             traded,
             stored,
@@ -147,8 +151,26 @@ class _Judge:
         if not suspects.empty:
             held = self._hold_suspects(suspects, bars, traded)
             keys = pd.MultiIndex.from_frame(bars[["symbol", "session_date"]])
-            traded = self._as_traded(bars[~keys.isin(held)].reset_index(drop=True), events)
-        return traded[traded["session_date"].isin(self._wanted)].reset_index(drop=True)
+            left = bars[~keys.isin(held)].reset_index(drop=True)
+            traded = _only_of(self._as_traded(_with_bearers(left, stored), events), left)
+        wanted = traded[traded["session_date"].isin(self._wanted)].reset_index(drop=True)
+        return self._without_moved(wanted, events, stored)
+
+    def _without_moved(
+        self, frame: pd.DataFrame, events: pd.DataFrame, stored: pd.DataFrame
+    ) -> pd.DataFrame:
+        """Hold last rows whose event was stored on the next session while they were held."""
+        by = ["symbol", "dividend", "split_ratio"]
+        after = stored[stored["session_date"] > self._wanted[-1]]
+        after = after[(after["dividend"] != 0) | (after["split_ratio"] != 1)]
+        own = pd.MultiIndex.from_frame(events[["symbol", "event_date"]])
+        keys = pd.MultiIndex.from_frame(after[["symbol", "session_date"]])
+        moved = pd.MultiIndex.from_frame(after.loc[~keys.isin(own), by])
+        is_last = (frame["session_date"] == self._wanted[-1]).to_numpy()
+        is_moved = is_last & pd.MultiIndex.from_frame(frame[by]).isin(moved)
+        reason = "its split or dividend is stored on the next session: materialize both as a range"
+        self._add(frame[is_moved], lambda _: ("event_moved", reason))
+        return frame[~is_moved].reset_index(drop=True)
 
     def _hold_suspects(
         self, suspects: pd.DataFrame, bars: pd.DataFrame, traded: pd.DataFrame
@@ -203,6 +225,27 @@ class _Judge:
             raw=raw,
             row=None if row is None else {str(name): value for name, value in row.items()},
         )
+
+
+def _with_bearers(bars: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+    """``bars``, and a stand-in for each stored row with an event that is not among them.
+
+    Its event is stored: it must not go to the next row as well.
+    """
+    bearers = stored[(stored["dividend"] != 0) | (stored["split_ratio"] != 1)]
+    by = ["symbol", "session_date"]
+    keys = pd.MultiIndex.from_frame(bars[by])
+    gone = bearers[~pd.MultiIndex.from_frame(bearers[by]).isin(keys)]
+    if gone.empty:
+        return bars
+    close = gone["close"]
+    gone = gone.assign(open=close, high=close, low=close)
+    return pd.concat([bars, gone[bars.columns]], ignore_index=True)
+
+
+def _only_of(traded: pd.DataFrame, bars: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``traded`` that are in ``bars``, without the stand-ins."""
+    return traded.iloc[: len(bars)]
 
 
 def _sessions_around(market: Market, first: date, last: date) -> list[date]:

@@ -66,22 +66,17 @@ def separate_bad_bars(bars: pd.DataFrame) -> Verdict:
 def impossible_events(bars: pd.DataFrame, events: pd.DataFrame) -> dict[str, str]:
     """Symbols whose bars cannot be restated because an event of theirs is impossible, and why.
 
-    A split ratio is positive and finite, a dividend is finite, not negative, and below the close
-    before it. ``bars`` and ``events`` are on the vendor's one split-adjusted basis.
+    A split ratio is positive and finite, a dividend is finite, not negative, and below the higher
+    of the closes before and from it (one of them may be wrong by itself). ``bars`` and ``events``
+    are on the vendor's one split-adjusted basis.
     """
     ratio, dividend = events["split_ratio"], events["dividend"]
-    before = pd.merge_asof(
-        events[["symbol", "event_date"]].reset_index().sort_values("event_date"),
-        bars[["symbol", "session_date", "close"]].sort_values("session_date"),
-        left_on="event_date",
-        right_on="session_date",
-        by="symbol",
-        allow_exact_matches=False,
-    ).set_index("index")["close"]
+    around = [_close_beside(bars, events, direction) for direction in ("backward", "forward")]
+    highest = np.fmax(*around)
     rules = {
         "split ratio": ~(np.isfinite(ratio) & (ratio > 0)),
         "dividend": ~(np.isfinite(dividend) & (dividend >= 0)),
-        "dividend not below the close before it:": dividend >= before.reindex(events.index),
+        "dividend not below the closes beside it:": dividend >= highest,
     }
     found: dict[str, str] = {}
     for what, is_broken in rules.items():
@@ -90,6 +85,20 @@ def impossible_events(bars: pd.DataFrame, events: pd.DataFrame) -> dict[str, str
             reason = f"impossible {what} {getattr(event, column):g} on {event.event_date:%Y-%m-%d}"
             found.setdefault(str(event.symbol), reason)
     return found
+
+
+def _close_beside(bars: pd.DataFrame, events: pd.DataFrame, direction: str) -> np.ndarray:
+    """Close of each event's last bar before it, or (forward) of its first bar from it on."""
+    joined = pd.merge_asof(
+        events[["symbol", "event_date"]].reset_index().sort_values("event_date"),
+        bars[["symbol", "session_date", "close"]].sort_values("session_date"),
+        left_on="event_date",
+        right_on="session_date",
+        by="symbol",
+        direction=direction,  # type: ignore[arg-type]
+        allow_exact_matches=direction == "forward",
+    )
+    return joined.set_index("index")["close"].reindex(events.index).to_numpy(dtype=float)
 
 
 def separate_implausible(
@@ -105,7 +114,8 @@ def separate_implausible(
     of at least ``MEMORY_DAYS`` before the first session to judge; ``stored`` (symbol,
     session_date, close) is what is stored of the same days. A close is impossible if it is
     ``UNIT_FACTOR`` times away from the median close of its memory, from the stored close of its
-    own session, or if the vendor's memory is that far from the stored one; and beyond
+    own session (unless vendor and store agree on the memory: then the stored one is off), or if
+    the vendor's memory is that far from the stored one; and beyond
     ``price_limit`` (a share of the close before), where the market has one and the symbol traded
     in the session before. ``previous_session`` gives the session before each date.
     """
@@ -117,22 +127,28 @@ def separate_implausible(
         stored[["symbol", "session_date", "close"]], how="left", on=["symbol", "session_date"]
     )["close"]
     against_stored = rows["close"] / known
-    drift = _memory(rows, against_stored, "median", least=1)
+    drift = _memory(rows, against_stored, "median")
     before = rows.groupby("symbol")[["session_date", "volume"]].shift()
     move = basis / basis.groupby(rows["symbol"]).shift() - 1
     is_next = (before["session_date"] == previous_session(rows["session_date"])).to_numpy()
     traded = is_next & (before["volume"] > 0).to_numpy() & (rows["split_ratio"] == 1).to_numpy()
     limit = np.inf if price_limit is None else price_limit + LIMIT_TOLERANCE
+    is_off = _is_far(against_usual) | _is_far(against_stored)
+    beyond = traded & (move.abs() > limit).to_numpy()
+    after_bad = pd.Series(is_off | beyond).groupby(rows["symbol"]).shift(fill_value=False)
+    back = basis / basis.groupby(rows["symbol"]).shift(2)
+    is_back = after_bad & back.between(max(0.0, 1 - limit) ** 2, (1 + limit) ** 2)
     verdict = _part(
         rows,
         {
             ("unit_error", "{ratio:.4g} times the usual close"): _is_far(against_usual),
-            ("unit_error", "{stored:.4g} times the stored close"): _is_far(against_stored),
+            ("unit_error", "{stored:.4g} times the stored close"): _is_far(against_stored)
+            & ~drift.between(0.5, 2.0).to_numpy(),
             ("unit_error", "the closes before are {drift:.4g} times the stored ones"): _is_far(
                 drift
             ),
-            ("price_limit", "{move:+.1%} in a day, the exchange allows {limit:.0%}"): traded
-            & (move.abs() > limit).to_numpy(),
+            ("price_limit", "{move:+.1%} in a day, the exchange allows {limit:.0%}"): beyond
+            & ~is_back.to_numpy(),
         },
     )
     values = pd.DataFrame(

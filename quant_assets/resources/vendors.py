@@ -86,8 +86,9 @@ class AlphaVantageResource(SettingsResource):
         return AlphaVantageClient(
             settings.alpha_vantage_key(),
             settings.endpoints().alpha_vantage_url,
-            _session(settings, tape),
+            _session(settings, tape, retries=0),
             pacer=Pacer(max_per_minute=settings.alpha_vantage_pace_per_minute),
+            pause_seconds=settings.backoff_seconds,
             daily_budget=quota,
         )
 
@@ -155,12 +156,15 @@ def _fred_pacer(max_per_minute: int) -> "Pacer":
     return Pacer(max_per_minute=max_per_minute)
 
 
-def _session(settings: Settings, tape: "Tape | None") -> "requests.Session":
-    """A session with the run's timeout, three retries and the platform's name."""
+def _session(settings: Settings, tape: "Tape | None", retries: int = 3) -> "requests.Session":
+    """A session with the run's timeout and the platform's name.
+
+    A client whose requests are counted repeats them itself (``retries=0``).
+    """
     from quant_assets.vendors.http import build_session
 
     return build_session(
-        retries=3,
+        retries=retries,
         backoff_seconds=settings.backoff_seconds,
         timeout_seconds=settings.vendor_timeout_seconds,
         user_agent="quant-assets",

@@ -30,6 +30,8 @@ _KEY_NAME = "ALPHA_VANTAGE_API_KEY"
 _USER_AGENT = "quant-assets (requests)"
 _ENDPOINT = "NEWS_SENTIMENT"
 _PAGE_LIMIT = 1000
+TRANSIENT_ATTEMPTS = 4
+LONGEST_PAUSE_SECONDS = 60.0
 _MINUTE = timedelta(minutes=1)
 _RESOLUTION = timedelta(microseconds=1)
 _TIME_FORMATS = ("%Y%m%dT%H%M%S", "%Y%m%dT%H%M")
@@ -109,6 +111,7 @@ class AlphaVantageClient:
         pacer: Pacer | None = None,
         daily_budget: DailyBudget | None = None,
         rate_limit_attempts: int = 3,
+        pause_seconds: float = 1.0,
         page_limit: int = _PAGE_LIMIT,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -123,7 +126,7 @@ class AlphaVantageClient:
             "Alpha Vantage",
             session
             or build_session(
-                retries=3, backoff_seconds=1.0, timeout_seconds=30.0, user_agent=_USER_AGENT
+                retries=0, backoff_seconds=1.0, timeout_seconds=30.0, user_agent=_USER_AGENT
             ),
             pacer=pacer or Pacer(max_per_minute=5),
             secrets=(api_key,),
@@ -131,6 +134,7 @@ class AlphaVantageClient:
         )
         self._daily_budget = daily_budget
         self._rate_limit_attempts = rate_limit_attempts
+        self._pause_seconds = pause_seconds
         self._page_limit = page_limit
         self._sleep = sleep
 
@@ -178,7 +182,7 @@ class AlphaVantageClient:
         An empty list is an empty answer.
         """
         for attempt in range(1, self._rate_limit_attempts + 1):
-            body = self._ask(ticker, start, end)
+            body = self._ask_patiently(ticker, start, end)
             if isinstance(body, dict) and "feed" in body:
                 feed = body["feed"]
                 if isinstance(feed, list):
@@ -199,6 +203,18 @@ class AlphaVantageClient:
             f"{self._rate_limit_attempts} attempts; lower the calls per minute in the settings",
             retry_after_seconds=_WAIT_SECONDS[answer],
         )
+
+    def _ask_patiently(self, ticker: str | None, start: datetime, end: datetime) -> Any:
+        """Ask again after a failure that may pass; each request counts as one of the day's."""
+        for attempt in range(TRANSIENT_ATTEMPTS):
+            try:
+                return self._ask(ticker, start, end)
+            except TransientError as error:
+                if attempt == TRANSIENT_ATTEMPTS - 1:
+                    raise
+                pause = error.retry_after_seconds or self._pause_seconds * 2.0**attempt
+            self._sleep(min(pause, LONGEST_PAUSE_SECONDS))
+        raise AssertionError
 
     def _ask(self, ticker: str | None, start: datetime, end: datetime) -> Any:
         if self._daily_budget is not None:
@@ -360,6 +376,11 @@ def _read_page(
             if repr(raw) not in seen:
                 seen.add(repr(raw))
                 rejected.append(RejectedItem(str(error), raw))
+            continue
+        if item.published_at >= end + _MINUTE:
+            if repr(raw) not in seen:
+                seen.add(repr(raw))
+                rejected.append(RejectedItem("published after the range that was asked for", raw))
             continue
         latest = max(latest or item.published_at, item.published_at)
         if start <= item.published_at < end and item.url not in seen:

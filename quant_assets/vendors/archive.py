@@ -28,6 +28,8 @@ from quant_assets.errors import BadConfigurationError, BadDataError, QuantAssets
 from quant_assets.vendors.archive_files import locked, remove, touched, write_whole
 from quant_assets.vendors.redaction import SECRET_PARAMETERS, redact, redact_bytes
 
+VENDOR_KEYS = ("apikey", "api_key", "crumb")
+"""Parameters that say who asks and not what."""
 KEPT_HEADERS = ("Content-Type", "ETag", "Last-Modified")
 UNKEPT_STATUSES = frozenset({401, 403, 408, 429}) | frozenset(range(500, 600))
 """What says nothing of the data: refusals and failures, which a client asks again anyway."""
@@ -81,16 +83,22 @@ def request_key(url: str, params: Mapping[str, object] | None = None) -> str:
     """Name of a request: host unless it is local, path, and parameters without secrets.
 
     So the key of a user does not get into the archive, and a local stand-in for a vendor may
-    change its port.
+    change its port. Of other secrets, which tell two feeds apart, a hash stays.
     """
     parts = urlsplit(url)
     query = [*parse_qsl(parts.query, keep_blank_values=True)]
     query += [(name, str(value)) for name, value in (params or {}).items()]
-    shown = sorted((n, v) for n, v in query if n.lower() not in SECRET_PARAMETERS)
+    shown = sorted((n, _unsecret(n, v)) for n, v in query if n.lower() not in VENDOR_KEYS)
     host = parts.hostname or ""
     port = "" if parts.port in (None, 80, 443) else f":{parts.port}"
     place = "" if is_local(host) else f"//{host}{port}"
     return f"{place}{parts.path or '/'}" + (f"?{urlencode(shown)}" if shown else "")
+
+
+def _unsecret(name: str, value: str) -> str:
+    if name.lower() not in SECRET_PARAMETERS:
+        return value
+    return hashlib.sha256(value.encode()).hexdigest()[:8]
 
 
 class RawArchive:

@@ -96,7 +96,8 @@ class DailyQuota:
         try:
             content = json.loads(self._path.read_bytes())
             kept = _Count(str(content["day"]), int(content["spent"]), bool(content["is_exhausted"]))
-            date.fromisoformat(kept.day)
+            if date.fromisoformat(kept.day) > self._today() + timedelta(days=1):
+                raise ValueError("a day that has not come: the clock was wrong")
         except FileNotFoundError:
             return _Count(today)
         except (ValueError, KeyError, TypeError):

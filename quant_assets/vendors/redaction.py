@@ -13,7 +13,12 @@ from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
-SECRET_PARAMETERS = ("apikey", "api_key", "token", "access_token", "crumb")
+SECRET_PARAMETERS = (
+    *("apikey", "api_key", "crumb", "token", "access_token", "key", "auth"),
+    *("secret", "password", "signature", "sig"),
+)
+SHORTEST_SECRET = 8
+"""A shorter one is not masked in the vendors' answers: ``demo`` is part of many words."""
 _QUERY = re.compile(
     rf"(?i)(?<![\w-])((?:{'|'.join(SECRET_PARAMETERS)})=)[^&\s\"'<>#)\]]+",
 )
@@ -35,7 +40,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 def redact_bytes(content: bytes, secrets: Iterable[str]) -> bytes:
     """Mask every secret, however it is written, in bytes of an encoding that keeps ASCII."""
-    for form in _forms(secrets):
+    for form in _forms(s for s in secrets if len(s) >= SHORTEST_SECRET):
         content = content.replace(form.encode(), MASK.encode())
     return content
 

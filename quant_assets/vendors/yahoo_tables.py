@@ -59,7 +59,7 @@ def chart_events(symbol: str, chart: dict[str, Any], start: date, end: date) -> 
     splits: dict[pd.Timestamp, float] = {}
     for entry in (told.get("dividends") or {}).values():
         day = _local_date(symbol, entry["date"], zone)
-        dividends[day] = dividends.get(day, 0.0) + _positive(symbol, "dividend", entry["amount"])
+        dividends[day] = dividends.get(day, 0.0) + float(entry["amount"])
     for entry in (told.get("splits") or {}).values():
         day = _local_date(symbol, entry["date"], zone)
         ratio = _positive(symbol, "split numerator", entry["numerator"]) / _positive(

@@ -82,8 +82,12 @@ def everything(root: Path) -> bytes:
     ("url", "params", "key"),
     [
         ("https://a.b/query?function=X&apikey=K1", None, "//a.b/query?function=X"),
-        ("https://a.b/q?API_KEY=K1&b=2&a=1", {"token": "K1"}, "//a.b/q?a=1&b=2"),
-        ("https://a.b/q?crumb=K1&access_token=K1", {"crumb": "K1"}, "//a.b/q"),
+        ("https://a.b/q?API_KEY=K1&b=2&a=1", {"token": "K1"}, "//a.b/q?a=1&b=2&token=badb7283"),
+        (
+            "https://a.b/q?crumb=K1&access_token=K1",
+            {"crumb": "K1"},
+            "//a.b/q?access_token=badb7283",
+        ),
         ("http://127.0.0.1:41234/rss/x.xml", None, "/rss/x.xml"),
         ("http://localhost:1/x?a=", {"b": 3}, "/x?a=&b=3"),
         ("http://[::1]:9999/x", None, "/x"),

@@ -141,7 +141,7 @@ def test_recorded_bars(recorded_data: Path) -> None:
         (0.0, float("inf"), "impossible split ratio inf"),
         (float("nan"), 1.0, "impossible dividend nan"),
         (-0.5, 1.0, "impossible dividend -0.5"),
-        (100.0, 1.0, "dividend not below the close before it: 100"),
+        (100.0, 1.0, "dividend not below the closes beside it: 100"),
     ],
 )
 def test_an_impossible_event_names_its_symbol_alone(
@@ -298,3 +298,29 @@ def test_a_vanished_symbol_is_named_with_the_remedy() -> None:
     assert [symbol for symbol, _ in found] == ["FB", "NEW"]
     assert "yahoo_symbol" in found[0][1]
     assert absent(prices[prices["session_date"] < pd.Timestamp(SESSIONS[5])], ["FB"]) == []
+
+
+def test_a_close_that_is_wrong_by_itself_does_not_make_a_dividend_impossible() -> None:
+    bars = _history([50.0, 0.5, 50.0])
+    events = pd.DataFrame(
+        {
+            "symbol": ["AAPL"],
+            "event_date": [bars["session_date"].iloc[2]],
+            "dividend": [0.6],
+            "split_ratio": [1.0],
+        }
+    )
+    assert impossible_events(bars, events) == {}
+
+
+def test_a_good_close_after_a_bad_one_is_no_breach_of_the_limit() -> None:
+    found = _judge(_history([100.0, 101.0, 160.0, 100.0, 99.0]), limit=0.30)
+    assert list(found) == ["01-04"]
+    found = _judge(_history([100.0, 101.0, 100.0, 10_000.0, 100.0]), limit=0.30)
+    assert list(found) == ["01-05"]
+
+
+def test_a_wrong_stored_close_does_not_hold_the_right_one() -> None:
+    """Released by mistake: the vendor and the store agree on the days before."""
+    stored = _history([75.0, 75.0, 75.0, 75.0, 7500.0])
+    assert _judge(_history([75.0] * 5), stored=stored) == {}

@@ -47,7 +47,7 @@ def client(
     base_url: str, *, waits: Waits | None = None, timeout_seconds: float = 10.0, **options: Any
 ) -> AlphaVantageClient:
     session = build_session(
-        retries=2, backoff_seconds=0.001, timeout_seconds=timeout_seconds, user_agent="test"
+        retries=0, backoff_seconds=0.001, timeout_seconds=timeout_seconds, user_agent="test"
     )
     pacer = Pacer(max_per_second=10_000)
     return AlphaVantageClient(
@@ -289,15 +289,15 @@ def test_the_vendor_s_daily_limit_ends_the_budget_and_hides_the_key() -> None:
         (Reply("{}"), BadDataError, "without a feed", 1),
         (Reply("[1]"), BadDataError, "without a feed", 1),
         (Reply('{"feed": {"a": 1}}'), BadDataError, "not a list", 1),
-        (Reply('{"feed": ['), TransientError, "not valid JSON", 1),
-        (Reply("<html>busy</html>"), TransientError, "HTML page", 1),
-        (Reply("<html>busy</html>", 502), TransientError, "HTTP 502", 3),
-        (Reply("", 429), TransientError, "rate limited", 3),
+        (Reply('{"feed": ['), TransientError, "not valid JSON", 4),
+        (Reply("<html>busy</html>"), TransientError, "HTML page", 4),
+        (Reply("<html>busy</html>", 502), TransientError, "HTTP 502", 4),
+        (Reply("", 429), TransientError, "rate limited", 4),
         (Reply("no", 401), PermanentError, "ALPHA_VANTAGE_API_KEY", 1),
         (Reply("no", 404), PermanentError, "not found", 1),
-        (Reply("", fault="reset"), TransientError, "connection failed", 3),
-        (Reply("", fault="hang"), TransientError, "no answer in time", 3),
-        (Reply('{"feed": []}' * 50, fault="cut"), TransientError, "broke off", 1),
+        (Reply("", fault="reset"), TransientError, "connection failed", 4),
+        (Reply("", fault="hang"), TransientError, "no answer in time", 4),
+        (Reply('{"feed": []}' * 50, fault="cut"), TransientError, "broke off", 4),
     ],
 )
 def test_failures_are_typed(reply: Reply, error: type[Exception], words: str, asked: int) -> None:
