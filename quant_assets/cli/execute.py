@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import signal
 import sqlite3
 import threading
 import time
@@ -13,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,9 +70,11 @@ def run_tasks(
         for task in tasks:
             run_id = str(uuid.uuid4())
             running.append(_Running(task, run_id, pool.submit(execute, task, run_id)))
-        try:
+        with _interruptible() as interrupted:
             while running:
-                time.sleep(POLL_SECONDS)
+                if interrupted.wait(POLL_SECONDS):
+                    _interrupt(pool, running, instance)
+                    raise KeyboardInterrupt
                 for item in list(running):
                     _count(item, instance, on_progress)
                     if item.future.done():
@@ -78,10 +82,24 @@ def run_tasks(
                         outcome = _outcome_of(item)
                         outcomes.append(outcome)
                         on_end(outcome)
-        except KeyboardInterrupt:
-            _interrupt(pool, running, instance)
-            raise
+            if interrupted.is_set():
+                raise KeyboardInterrupt
     return outcomes
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into an event.
+
+    As an exception it may strike inside a destructor or a database's callback, where Python
+    ignores it, and the command would go on.
+    """
+    interrupted = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _interrupt(

@@ -14,6 +14,7 @@ from rich.table import Table
 from quant_assets.cli.show import output
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import Market
 from quant_assets.partitions import HOUR_FORMAT
 from quant_assets.schemas import dataset_of
@@ -52,6 +53,12 @@ def _row(store: ParquetStore, asset: str, key: str, symbol: str) -> pd.Series:
     found = frame[frame["symbol"] == symbol]
     if found.empty:
         known = ", ".join(frame["symbol"].head(8))
+        held = Quarantine(store, asset).held([key])
+        for one in held[held["item"] == symbol].itertuples():
+            raise BadConfigurationError(
+                f"{asset} has no row of {symbol} in {key}: it is held in quarantine ({one.rule}: "
+                f"{one.reason}); see `quant quarantine show {asset} {key} {symbol}`"
+            )
         raise BadConfigurationError(
             f"{asset} has no row of {symbol} in {key}; its symbols are {known}, ..."
         )
