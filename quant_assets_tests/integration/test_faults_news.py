@@ -74,9 +74,9 @@ ALPHA_VANTAGE = [
     Case("500 HTML", "status", "TransientError", 4, FAILED_FEED, {"code": 500, "body": "html"}),
     Case("timeout", "delay", "no answer in time", 4, FAILED_FEED, {"seconds": 30}),
     Case("reset", "reset", "connection failed", 4, FAILED_FEED),
-    Case("truncated", "truncated", "broke off", 1, FAILED_FEED),
-    Case("malformed", "malformed", "not valid JSON", 1, FAILED_FEED),
-    Case("no body", "empty", "not valid JSON", 1, FAILED_FEED, {"body": True}),
+    Case("truncated", "truncated", "broke off", 4, FAILED_FEED),
+    Case("malformed", "malformed", "not valid JSON", 4, FAILED_FEED),
+    Case("no body", "empty", "not valid JSON", 4, FAILED_FEED, {"body": True}),
     Case("empty", "empty", "0 articles", 4, {"feed_silent": 1}, {}, WARN),
     Case(
         "wrong types", "malformed", "1 articles", 4, {"no_address": 1}, {"wrong_types": True}, WARN
