@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
@@ -89,11 +90,15 @@ class Planner:
         return tasks + self._tasks("macro_sync", ("macro/observations",), history, again=again)
 
     def _held_lately(self, asset: str, keys: Sequence[str]) -> set[str]:
-        """Recent ones of ``keys`` with held rows: the vendor may have corrected them since."""
+        """Recent ones of ``keys`` with held rows: the vendor may have corrected them since.
+
+        Each with the session after it, which bears the split or dividend of a held row.
+        """
         since = (self._now - timedelta(days=CORRECTED_WITHIN_DAYS)).date().isoformat()
         quarantine = Quarantine(self._store, asset)
         recent = sorted({k for k in keys if k >= since} & set(quarantine.partitions()))
-        return set(quarantine.held(recent)["partition_key"])
+        held = set(quarantine.held(recent)["partition_key"])
+        return held | {after for key, after in pairwise(keys) if key in held}
 
     def _gaps(self, asset: str, keys: Sequence[str], rule: str, item: str = "") -> set[str]:
         """Those of ``keys`` for which the quarantine notes that a source has to be asked again."""

@@ -16,7 +16,7 @@ from quant_assets.io_managers.parquet_store import ParquetStore, empty_frame
 from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import US
 from quant_assets.schemas import dataset_of
-from quant_assets_tests.unit.held_rows import ASSET, DAY, NOW, held, write_good
+from quant_assets_tests.unit.held_rows import ASSET, DAY, NEXT_DAY, NOW, held, write_good
 
 SPAN = Span(US, (date(2026, 3, 18), date(2026, 3, 19)), date(2026, 3, 16))
 PRICE_DAYS = ("2026-03-16", "2026-03-17", "2026-03-18", "2026-03-19")
@@ -65,10 +65,11 @@ def test_a_held_symbol_is_explained(store: ParquetStore) -> None:
 def test_a_session_with_held_rows_is_asked_again_for_a_week(
     store: ParquetStore, instance: dg.DagsterInstance
 ) -> None:
+    """With the session after it, which bears the split of a held row."""
     done(store, instance, ASSET, PRICE_DAYS)
     assert planned(store, instance, "us_price") == []
     Quarantine(store, ASSET).settle([DAY], [held("AAPL")], set(), NOW)
-    assert planned(store, instance, "us_price") == [(DAY, DAY)]
+    assert planned(store, instance, "us_price") == [(DAY, NEXT_DAY)]
     later = datetime(2026, 4, 20, tzinfo=UTC)
     assert planned(store, instance, "us_price", later) == []
 
