@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+"""One commit gets one verdict; `pytest --hypothesis-profile=default` searches anew."""
 
 
 @pytest.fixture(autouse=True, scope="session")
