@@ -132,7 +132,7 @@ def fetch_bars(
     if fetch.is_rebuild:
         return fetched
     for _ in range(LATE_ROUNDS):
-        late = late_symbols(market, last, fetched)
+        late = _late_now(market, last, fetched, fetch)
         late += [o.symbol for o in fetched.outcomes if o.status == "failed"]
         if not late or len(late) == len(listings):
             break

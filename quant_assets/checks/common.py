@@ -1,4 +1,4 @@
-"""What the checks share. What belongs here: which partitions a check looks at."""
+"""What the checks share. What belongs here: which partitions a check looks at, and findings."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import dagster as dg
 
 from quant_assets.assets.common import markdown_table
 from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.io_managers.quarantine import Quarantine
 
 
 def checked_partitions(
@@ -17,6 +18,14 @@ def checked_partitions(
     if context.has_partition_key or context.has_partition_key_range:
         return list(context.partition_keys)
     return store.list_partitions(asset)[-1:]
+
+
+def held_findings(quarantine: Quarantine, first: str, last: str) -> list[tuple[str, str, str, str]]:
+    """Findings of what is held in the partitions ``first`` to ``last``."""
+    keys = [key for key in quarantine.partitions() if first <= key <= last]
+    columns = ["rule", "partition_key", "item", "reason"]
+    rows = quarantine.held(keys)[columns].itertuples(index=False)
+    return [(rule, key, item, f"held: {reason}") for rule, key, item, reason in rows]
 
 
 SHOWN = 50

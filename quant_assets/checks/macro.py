@@ -5,12 +5,12 @@ One check, because each check costs Dagster some 10 ms a partition. The rules ar
 """
 
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from quant_assets.assets.macro_fetch import ASSET, days_before
-from quant_assets.checks.common import checked_partitions, findings_result
+from quant_assets.checks.common import checked_partitions, findings_result, held_findings
 from quant_assets.errors import BadDataError
 from quant_assets.partitions import session_of
 from quant_assets.resources import SettingsResource, StoreResource
@@ -39,7 +39,7 @@ def build_macro_checks() -> list[dg.AssetChecksDefinition]:
         if not keys:
             return findings_result([], 0)
         days = history_of(partitions, session_of(keys[-1]))
-        held = _held(store, min(keys[0], days[0]), keys[-1])
+        held = held_findings(store.quarantine(ASSET), min(keys[0], days[0]), keys[-1])
         try:
             frame = partitions.read(dataset_of(ASSET), ASSET, days)
         except BadDataError as error:
@@ -68,12 +68,3 @@ def history_of(store: "ParquetStore", last: date) -> list[str]:
     missing = set(store.missing(ASSET, keys[:-1]))
     start = max((n + 1 for n, key in enumerate(keys) if key in missing), default=0)
     return keys[start:]
-
-
-def _held(store: StoreResource, first: str, last: str) -> list[Any]:
-    """Findings of the quarantine from ``first`` to ``last``: these days are not complete."""
-    quarantine = store.quarantine(ASSET)
-    keys = [key for key in quarantine.partitions() if first <= key <= last]
-    columns = ["rule", "partition_key", "item", "reason"]
-    rows = quarantine.held(keys)[columns].itertuples(index=False)
-    return [(rule, key, item, f"held: {reason}") for rule, key, item, reason in rows]

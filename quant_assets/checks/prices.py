@@ -9,13 +9,13 @@ from typing import Any
 
 import dagster as dg
 
-from quant_assets.checks.common import checked_partitions, findings_result
+from quant_assets.assets.prices import MARGIN
+from quant_assets.checks.common import checked_partitions, findings_result, held_findings
 from quant_assets.markets import MARKETS, Market
 from quant_assets.partitions import session_of
 from quant_assets.resources import SettingsResource, StoreResource
 from quant_assets.schemas import dataset_of
 
-LOOK_BACK = timedelta(days=45)
 CALENDAR_SHARE = 0.5
 """If more of a market's symbols have a bar on a closure, the calendar is wrong, not the vendor."""
 
@@ -45,7 +45,7 @@ def _quality(market: Market) -> dg.AssetChecksDefinition:
         days = sorted(map(session_of, checked_partitions(context, partitions, asset)))
         if not days:
             return findings_result([], 0)
-        sessions = market.sessions(days[0] - LOOK_BACK, days[-1])
+        sessions = market.sessions(days[0] - MARGIN, days[-1])
         frame = partitions.load(
             dataset_of(asset), asset, [session.isoformat() for session in sessions]
         ).frame
@@ -67,12 +67,9 @@ def _quality(market: Market) -> dg.AssetChecksDefinition:
 def _held(market: Market, store: StoreResource, days: list[date]) -> list[Any]:
     """Findings of the quarantine, also on the closures since the session before the first."""
     quarantine = store.quarantine(f"{market.key}/prices")
-    since = market.sessions(days[0] - LOOK_BACK, days[0] - timedelta(days=1))
+    since = market.sessions(days[0] - MARGIN, days[0] - timedelta(days=1))
     first = (since[-1] + timedelta(days=1) if since else days[0]).isoformat()
-    keys = [key for key in quarantine.partitions() if first <= key <= days[-1].isoformat()]
-    columns = ["rule", "partition_key", "item", "reason"]
-    rows = quarantine.held(keys)[columns].itertuples(index=False)
-    return [(rule, key, item, f"held: {reason}") for rule, key, item, reason in rows]
+    return held_findings(quarantine, first, days[-1].isoformat())
 
 
 def calendar_disagreements(held: list[Any], listed: int) -> list[Any]:

@@ -10,7 +10,6 @@ clients in a process do not swap sessions and a retry really asks again.
 """
 
 import json
-import os
 import threading
 import warnings
 from collections.abc import Mapping
@@ -33,6 +32,7 @@ from quant_assets.vendors.archive import (
     kept_headers,
     request_key,
 )
+from quant_assets.vendors.archive_files import write_whole
 from quant_assets.vendors.http import Pacer
 
 _CHART_PATH = "/v8/finance/chart/"
@@ -233,10 +233,7 @@ class Timezones:
             if not self._is_changed:
                 return
             self._names = {**self._read(), **self._names}
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(self._names, sort_keys=True), encoding="utf-8")
-            temporary.replace(self._path)
+            write_whole(self._path, json.dumps(self._names, sort_keys=True).encode())
             self._is_changed = False
 
     def _read(self) -> dict[str, str]:
