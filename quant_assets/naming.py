@@ -18,6 +18,14 @@ TAG_RANGE_END = "dagster/asset_partition_range_end"
 TAG_REBUILD = "quant/rebuild"
 """Run tag: make the partitions from the kept raw answers, without asking the vendor."""
 
+TAG_REQUEST_PREFIX = "quant.request/"
+"""Run tag, followed by a request's event id: JSON of what its answer needs. One a request."""
+TAG_THREAD = "quant/thread_ts"
+TAG_CHANNEL = "quant/channel"
+"""Run tags: the Slack thread that the first request of the run named."""
+TAG_PUBLISHED = "quant/published"
+"""Run tag: the events that tell how the run ended are with Kafka."""
+
 INCOMPLETE = "quant/incomplete"
 """``DataFrame.attrs`` key: why the rows are not all that there should be.
 

@@ -19,13 +19,15 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from quant_assets.domain.macro_series import MacroSeries, parse_series
 from quant_assets.domain.scoring_config import ScoringConfig
 from quant_assets.errors import BadConfigurationError
+from quant_assets.events.connection import KafkaConnection
 from quant_assets.markets import Listing, load_universe, market
 from quant_assets.reference import read_rows, reference_path, reference_rows
+from quant_assets.settings_kafka import KafkaSettings
 
 Profile = Literal["sandbox", "replay", "live"]
 SANDBOX_KEY = "sandbox0" * 4
@@ -64,7 +66,7 @@ def load_macro_series(source: str) -> tuple[MacroSeries, ...]:
         ) from error
 
 
-class Settings(BaseSettings):
+class Settings(KafkaSettings):
     """Settings of one process. Each field's variable is its alias; units are in the name."""
 
     model_config = SettingsConfigDict(
@@ -125,7 +127,6 @@ class Settings(BaseSettings):
     raw_retention_days: int = Field(90, ge=0, le=3650, alias="QUANT_RAW_RETENTION_DAYS")
 
     slack_bot_token: SecretStr = Field(SecretStr(""), alias="SLACK_BOT_TOKEN")
-    kafka_bootstrap_servers: str = Field("", alias="KAFKA_BOOTSTRAP_SERVERS")
 
     sandbox_seed: int = Field(7, ge=0, le=2**31 - 1, alias="QUANT_SANDBOX_SEED")
     sandbox_data: Path | None = Field(None, alias="QUANT_SANDBOX_DATA")
@@ -287,6 +288,8 @@ class Settings(BaseSettings):
             self.fred_key(),
             self.alpha_vantage_key(),
             self.slack_bot_token.get_secret_value(),
+            self.kafka_sasl_password.get_secret_value(),
+            self.kafka_ssl_key_password.get_secret_value(),
             *(urlsplit(feed).password or "" for feed in self.rss_feeds),
         )
         return tuple(key for key in keys if key)
@@ -346,6 +349,22 @@ class Settings(BaseSettings):
     def series(self) -> tuple[MacroSeries, ...]:
         """Macro series to keep, from ``QUANT_MACRO_SERIES`` (a CSV file) or the shipped file."""
         return load_macro_series(self.macro_series)
+
+    def kafka(self) -> KafkaConnection | None:
+        """The cluster of ``KAFKA_BOOTSTRAP_SERVERS``, in the sandbox else its embedded broker.
+
+        None where there is none: in the live profile without the variable, and in the sandbox
+        while neither `quant dev` nor `quant sandbox` runs.
+        """
+        configured = self.configured_kafka()
+        if configured is not None or not self.is_sandbox:
+            return configured
+        from quant_assets.sandbox import locate
+
+        servers = locate.kafka_servers(
+            self.home_dir, seed=self.sandbox_seed, data_dir=self.replayed_data
+        )
+        return KafkaConnection(servers, is_embedded=True) if servers else None
 
     def endpoints(self) -> Endpoints:
         """Addresses of the vendors; in the sandbox profiles finds the sandbox or starts one.

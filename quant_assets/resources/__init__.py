@@ -12,6 +12,7 @@ from quant_assets.resources.base import (
     StoreResource,
     shown_settings,
 )
+from quant_assets.resources.events import EventsResource
 from quant_assets.resources.vendors import (
     AlphaVantageResource,
     FredResource,
@@ -23,6 +24,7 @@ from quant_assets.settings import Settings
 __all__ = [
     "AlphaVantageResource",
     "ClockResource",
+    "EventsResource",
     "Fetch",
     "FredResource",
     "RawResource",
@@ -43,6 +45,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "store": StoreResource(root=root, profile=settings.profile),
         "clock": ClockResource(),
         "platform": SettingsResource(values=values),
+        "events": EventsResource(values=values),
         "raw": RawResource(values=values),
         "yahoo": YahooResource(values=values),
         "fred": FredResource(values=values),

@@ -1,0 +1,1 @@
+"""Events: envelope, payloads, topics, brokers. What belongs here: nothing that knows Dagster."""

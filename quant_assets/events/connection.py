@@ -1,0 +1,75 @@
+"""How to reach Kafka. What belongs here: the settings of librdkafka's clients, with why."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+LOG = logging.getLogger("quant_assets.kafka")
+"""librdkafka's own messages go here instead of to standard error."""
+EMBEDDED_FETCH_WAIT_MS = 10
+"""The sandbox's broker does not wake a waiting fetch when a message comes."""
+FETCH_WAIT_MS = 500
+
+
+@dataclass(frozen=True)
+class KafkaConnection:
+    """A cluster and how to be let in. ``is_embedded`` is the sandbox's broker in memory."""
+
+    bootstrap_servers: str
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = ""
+    sasl_username: str = ""
+    sasl_password: str = field(default="", repr=False)
+    ssl_ca_location: str = ""
+    ssl_certificate_location: str = ""
+    ssl_key_location: str = ""
+    ssl_key_password: str = field(default="", repr=False)
+    compression: str = "snappy"
+    delivery_timeout_seconds: float = 30.0
+    is_embedded: bool = False
+
+    def client(self) -> dict[str, Any]:
+        """Configuration that every client shares."""
+        given = {
+            "sasl.mechanism": self.sasl_mechanism,
+            "sasl.username": self.sasl_username,
+            "sasl.password": self.sasl_password,
+            "ssl.ca.location": self.ssl_ca_location,
+            "ssl.certificate.location": self.ssl_certificate_location,
+            "ssl.key.location": self.ssl_key_location,
+            "ssl.key.password": self.ssl_key_password,
+        }
+        return {
+            "bootstrap.servers": self.bootstrap_servers,
+            "client.id": "quant-assets",
+            "security.protocol": self.security_protocol,
+            "reconnect.backoff.max.ms": 2_000,
+            "topic.metadata.refresh.interval.ms": 30_000,
+            "logger": LOG,
+            **{name: value for name, value in given.items() if value},
+        }
+
+    def producer(self) -> dict[str, Any]:
+        """Nothing is lost or reordered: all replicas acknowledge, retries keep the order."""
+        return {
+            **self.client(),
+            "acks": "all",
+            "enable.idempotence": True,
+            "compression.type": self.compression,
+            "linger.ms": 5,
+            "message.max.bytes": 16_000_000,
+            "delivery.timeout.ms": int(self.delivery_timeout_seconds * 1000),
+        }
+
+    def consumer(self, group: str) -> dict[str, Any]:
+        """A reader that is told its offsets; ``group`` only names where lag is watched."""
+        return {
+            **self.client(),
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": False,
+            "fetch.wait.max.ms": EMBEDDED_FETCH_WAIT_MS if self.is_embedded else FETCH_WAIT_MS,
+            "queued.max.messages.kbytes": 16_384,
+        }

@@ -1,0 +1,182 @@
+"""Reading what a topic holds, by offsets. What belongs here: reads that end; no group, no state."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from quant_assets.errors import BadDataError, TransientError
+from quant_assets.events.connection import KafkaConnection
+from quant_assets.events.dead_letters import Origin
+from quant_assets.events.publisher import Headers
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, Message
+
+ANSWER_SECONDS = 10.0
+READER_GROUP = "quant-assets.readers"
+BATCH = 5_000
+
+Ranges = Mapping[int, tuple[int, int]]
+"""Offsets of each partition: the first, and the one after the last."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One message with where and when it was; ``sent_at`` is the broker's or producer's time."""
+
+    origin: Origin
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    sent_at: datetime
+
+    @classmethod
+    def of(cls, message: "Message") -> "Record":
+        """The record of a consumed message."""
+        return cls(
+            origin=Origin(message.topic(), message.partition(), message.offset()),
+            key=message.key(),
+            value=message.value(),
+            headers=message.headers() or (),
+            sent_at=sent_at(message),
+        )
+
+
+def sent_at(message: "Message") -> datetime:
+    """When a message was sent, UTC; the epoch where it says nothing usable."""
+    _, milliseconds = message.timestamp()
+    if not 0 <= milliseconds < 253_402_300_800_000:
+        return datetime.fromtimestamp(0, UTC)
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+@contextmanager
+def consumer(connection: KafkaConnection, group: str = READER_GROUP) -> "Iterator[Consumer]":
+    """A consumer that is closed at the end."""
+    from confluent_kafka import Consumer
+
+    reader = Consumer(connection.consumer(group))
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def topic_partitions(
+    reader: "Consumer", topics: list[str], *, timeout_seconds: float = ANSWER_SECONDS
+) -> dict[str, list[int]]:
+    """Partitions of those of ``topics`` that exist.
+
+    Raises ``TransientError`` if no broker answers.
+    """
+    from confluent_kafka import KafkaException
+
+    try:
+        known = reader.list_topics(timeout=timeout_seconds).topics
+    except KafkaException as error:
+        raise TransientError(f"Kafka does not answer: {error.args[0].str()}") from error
+    return {
+        topic: sorted(known[topic].partitions)
+        for topic in topics
+        if topic in known and known[topic].error is None
+    }
+
+
+def watermarks(
+    reader: "Consumer", topic: str, partition: int, *, timeout_seconds: float = ANSWER_SECONDS
+) -> tuple[int, int]:
+    """First offset that a partition still holds, and the one that its next message gets."""
+    from confluent_kafka import KafkaException, TopicPartition
+
+    try:
+        low, high = reader.get_watermark_offsets(
+            TopicPartition(topic, partition), timeout=timeout_seconds, cached=False
+        )
+    except KafkaException as error:
+        raise TransientError(
+            f"Kafka does not tell the offsets of {topic}/{partition}: {error.args[0].str()}"
+        ) from error
+    return low, high
+
+
+def read_ranges(
+    connection: KafkaConnection, ranges: Mapping[str, Ranges], *, idle_seconds: float = 20.0
+) -> Iterator[Record]:
+    """Exactly the messages of ``ranges`` (topic → partition → offsets), a partition at a time.
+
+    Compaction and transactions leave holes in a range; they are passed over. Raises
+    ``BadDataError`` if retention has removed the beginning of a range or the topic ends before it,
+    ``TransientError`` if the broker is silent for ``idle_seconds``.
+    """
+    with consumer(connection) as reader:
+        for topic, partitions in ranges.items():
+            for partition, (first, end) in partitions.items():
+                yield from _read_partition(
+                    reader, Origin(topic, partition, first), end, idle_seconds
+                )
+
+
+def read_topic(connection: KafkaConnection, topic: str) -> list[Record]:
+    """All that a topic holds now, by partition and offset; empty if the topic does not exist."""
+    with consumer(connection) as reader:
+        partitions = topic_partitions(reader, [topic]).get(topic, [])
+        ranges = {number: watermarks(reader, topic, number) for number in partitions}
+    return list(read_ranges(connection, {topic: ranges}))
+
+
+def read_at(connection: KafkaConnection, origin: Origin) -> Record | None:
+    """The message at ``origin``, None if it is no longer there."""
+    ranges = {origin.topic: {origin.partition: (origin.offset, origin.offset + 1)}}
+    try:
+        return next(iter(read_ranges(connection, ranges)), None)
+    except BadDataError:
+        return None
+
+
+def _read_partition(
+    reader: "Consumer", start: Origin, end: int, idle_seconds: float
+) -> Iterator[Record]:
+    from confluent_kafka import TopicPartition
+
+    low, high = watermarks(reader, start.topic, start.partition)
+    if start.offset < low or end > high:
+        raise BadDataError(
+            f"{start.topic}/{start.partition} no longer holds the offsets {start.offset} to "
+            f"{end - 1}: it has {low} to {high - 1}"
+        )
+    place = TopicPartition(start.topic, start.partition, start.offset)
+    if start.offset < end:
+        reader.assign([place])
+    position = start.offset
+    deadline = time.monotonic() + idle_seconds
+    while position < end:
+        for message in _consume(reader, start):
+            deadline = time.monotonic() + idle_seconds
+            position = message.offset() + 1
+            if message.offset() < end:
+                yield Record.of(message)
+        position = max(position, _passed(reader, place))
+        if position < end and time.monotonic() > deadline:
+            raise TransientError(f"Kafka sent nothing of {start} for {idle_seconds:g} s")
+    reader.unassign()
+
+
+def _consume(reader: "Consumer", start: Origin) -> "list[Message]":
+    messages: list[Any] = reader.consume(BATCH, timeout=0.2)
+    for message in messages:
+        error = message.error()
+        if error is None:
+            continue
+        if error.retriable() or error.name().startswith("_"):
+            continue
+        raise BadDataError(f"{start}: {error.str()} ({error.name()})")
+    return [message for message in messages if message.error() is None]
+
+
+def _passed(reader: "Consumer", place: Any) -> int:
+    """How far the reader is, also over holes that hold no message."""
+    (position,) = reader.position([place])
+    return int(position.offset)

@@ -1,0 +1,1 @@
+"""What watches for work. What belongs here: thin sensors over pure functions."""
