@@ -36,11 +36,12 @@ class Record:
     @classmethod
     def of(cls, message: "Message") -> "Record":
         """The record of a consumed message."""
+        given: Any = message
         return cls(
-            origin=Origin(message.topic(), message.partition(), message.offset()),
-            key=message.key(),
-            value=message.value(),
-            headers=message.headers() or (),
+            origin=Origin(given.topic(), given.partition(), given.offset()),
+            key=given.key(),
+            value=given.value(),
+            headers=given.headers() or (),
             sent_at=sent_at(message),
         )
 
@@ -153,19 +154,20 @@ def _read_partition(
     position = start.offset
     deadline = time.monotonic() + idle_seconds
     while position < end:
-        for message in _consume(reader, start):
+        for message in _consume(reader, start, end - position):
             deadline = time.monotonic() + idle_seconds
-            position = message.offset() + 1
-            if message.offset() < end:
-                yield Record.of(message)
+            record = Record.of(message)
+            position = record.origin.offset + 1
+            if position <= end:
+                yield record
         position = max(position, _passed(reader, place))
         if position < end and time.monotonic() > deadline:
             raise TransientError(f"Kafka sent nothing of {start} for {idle_seconds:g} s")
     reader.unassign()
 
 
-def _consume(reader: "Consumer", start: Origin) -> "list[Message]":
-    messages: list[Any] = reader.consume(BATCH, timeout=0.2)
+def _consume(reader: "Consumer", start: Origin, wanted: int) -> "list[Message]":
+    messages = reader.consume(min(wanted, BATCH), timeout=0.2)
     for message in messages:
         error = message.error()
         if error is None:
