@@ -4,8 +4,30 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
+REPEAT_SECONDS = 60.0
+
+
+class _Once(logging.Filter):
+    """Lets each message through once a minute: librdkafka repeats a lost broker at each attempt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if record.created - self._said.get(text, 0.0) < REPEAT_SECONDS:
+            return False
+        if len(self._said) > 500:
+            self._said.clear()
+        self._said[text] = record.created
+        return True
+
+
 LOG = logging.getLogger("quant_assets.kafka")
 """librdkafka's own messages go here instead of to standard error."""
+LOG.addHandler(logging.NullHandler())
+LOG.addFilter(_Once())
 EMBEDDED_FETCH_WAIT_MS = 10
 """The sandbox's broker does not wake a waiting fetch when a message comes."""
 FETCH_WAIT_MS = 500
@@ -43,6 +65,7 @@ class KafkaConnection:
             "bootstrap.servers": self.bootstrap_servers,
             "client.id": "quant-assets",
             "security.protocol": self.security_protocol,
+            "reconnect.backoff.ms": 250,
             "reconnect.backoff.max.ms": 2_000,
             "topic.metadata.refresh.interval.ms": 30_000,
             "logger": LOG,
