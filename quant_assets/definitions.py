@@ -19,6 +19,8 @@ from quant_assets.checks import (
 from quant_assets.jobs import build_jobs
 from quant_assets.markets import MARKETS
 from quant_assets.resources import build_resources
+from quant_assets.sensors.dead_runs import build_reconciler_sensor
+from quant_assets.sensors.requests import build_request_sensor
 from quant_assets.settings import Settings, settings
 from quant_assets.versions import code_versions
 
@@ -32,6 +34,7 @@ def build_defs(
     a second each.
     """
     versions = code_versions(values)
+    jobs = build_jobs()
     return dg.Definitions(
         assets=[
             *(build_prices(market, versions) for market in MARKETS.values()),
@@ -46,7 +49,8 @@ def build_defs(
             *build_macro_checks(),
             *build_news_checks(),
         ],
-        jobs=build_jobs(),
+        jobs=jobs,
+        sensors=[build_request_sensor(jobs), build_reconciler_sensor()],
         resources={**build_resources(values), **(resource_overrides or {})},
         executor=dg.in_process_executor,
     )

@@ -26,6 +26,9 @@ TAG_CHANNEL = "quant/channel"
 TAG_PUBLISHED = "quant/published"
 """Run tag: the events that tell how the run ended are with Kafka."""
 
+ASSET_REQUESTS = ["kafka", "requests"]
+"""Key of the asset that stands for the request topics; each tick is an observation of it."""
+
 INCOMPLETE = "quant/incomplete"
 """``DataFrame.attrs`` key: why the rows are not all that there should be.
 

@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING
 
 from quant_assets.cli.plan import Task
 from quant_assets.errors import QuantAssetsError
+from quant_assets.sensors.dead_runs import TAG_HOST, TAG_PID, close_run
 
 if TYPE_CHECKING:
     import dagster as dg
 
 POLL_SECONDS = 0.5
-TAG_HOST, TAG_PID = "quant/host", "quant/pid"
-"""Tags by which a later command finds out that the process of a run has died."""
 
 
 @dataclass(frozen=True)
@@ -116,43 +115,7 @@ def _interrupt(
     for item in running:
         run = instance.get_run_by_id(item.run_id)
         if run is not None:
-            _close(run, instance, "interrupted by the user")
-
-
-def close_dead_runs(instance: dg.DagsterInstance) -> int:
-    """Close the runs of commands on this machine that died; how many there were.
-
-    A killed process leaves its run unfinished and its place in a vendor's pool taken, and a later
-    run would wait for that place for ever.
-    """
-    import dagster as dg
-
-    unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]
-    mine = {TAG_HOST: platform.node()}
-    dead = [
-        run
-        for run in instance.get_runs(dg.RunsFilter(tags=mine, statuses=unfinished))
-        if not _is_alive(int(run.tags[TAG_PID]))
-    ]
-    for run in dead:
-        _close(run, instance, "the command that ran it died")
-    return len(dead)
-
-
-def _close(run: dg.DagsterRun, instance: dg.DagsterInstance, reason: str) -> None:
-    if not run.is_finished:
-        instance.report_run_canceled(run, reason)
-    instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+            close_run(run, instance, "interrupted by the user")
 
 
 def execute(task: Task, run_id: str, tags: Mapping[str, str] | None = None) -> Outcome:

@@ -17,7 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from quant_assets.cli.execute import Outcome, close_dead_runs, run_tasks
+from quant_assets.cli.execute import Outcome, run_tasks
 from quant_assets.cli.pictures import save_pictures
 from quant_assets.cli.plan import Planner, Span, Task, span_of
 from quant_assets.cli.raw import JOBS
@@ -26,6 +26,7 @@ from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import Market
 from quant_assets.sandbox import locate
+from quant_assets.sensors.dead_runs import close_dead_runs
 from quant_assets.settings import Settings
 from quant_assets.versions import code_versions
 
@@ -53,8 +54,8 @@ def run_range(
         )
     outcomes: list[Outcome] = []
     with dg.DagsterInstance.get() as instance, _sandbox_for_all(values):
-        if count := close_dead_runs(instance):
-            console.print(f"closed {count} run(s) of a command that died")
+        if closed := close_dead_runs(instance):
+            console.print(f"closed {len(closed)} run(s) whose process had died")
         waves: tuple[Callable[[Planner], list[Task]], ...] = (
             lambda planner: planner.fetching(spans, values.news_start),
             lambda planner: planner.analysis(spans),

@@ -30,7 +30,8 @@ LOG.addHandler(logging.NullHandler())
 LOG.addFilter(_Once())
 EMBEDDED_FETCH_WAIT_MS = 10
 """The sandbox's broker does not wake a waiting fetch when a message comes."""
-FETCH_WAIT_MS = 500
+FETCH_WAIT_MS = 100
+"""Other questions on the connection wait behind a fetch, hence not Kafka's 500."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class KafkaConnection:
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
             "enable.partition.eof": False,
+            "allow.auto.create.topics": self.is_embedded,
             "fetch.wait.max.ms": EMBEDDED_FETCH_WAIT_MS if self.is_embedded else FETCH_WAIT_MS,
             "queued.max.messages.kbytes": 16_384,
         }

@@ -14,6 +14,7 @@ from quant_assets.events.publisher import Headers
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
+    from confluent_kafka.admin import ClusterMetadata
 
 ANSWER_SECONDS = 10.0
 READER_GROUP = "quant-assets.readers"
@@ -66,19 +67,33 @@ def consumer(connection: KafkaConnection, group: str = READER_GROUP) -> "Iterato
         reader.close()
 
 
-def topic_partitions(
-    reader: "Consumer", topics: list[str], *, timeout_seconds: float = ANSWER_SECONDS
-) -> dict[str, list[int]]:
-    """Partitions of those of ``topics`` that exist.
-
-    Raises ``TransientError`` if no broker answers.
-    """
+def metadata(
+    reader: "Consumer", *, servers: str = "", timeout_seconds: float = ANSWER_SECONDS
+) -> "ClusterMetadata":
+    """What the cluster has; raises ``TransientError``, which names ``servers``, if none answers."""
     from confluent_kafka import KafkaException
 
     try:
-        known = reader.list_topics(timeout=timeout_seconds).topics
+        return reader.list_topics(timeout=timeout_seconds)
     except KafkaException as error:
-        raise TransientError(f"Kafka does not answer: {error.args[0].str()}") from error
+        where = f"Kafka at {servers}" if servers else "Kafka"
+        raise TransientError(f"{where} does not answer: {error.args[0].str()}") from error
+
+
+def topic_partitions(
+    reader: "Consumer",
+    topics: list[str],
+    *,
+    servers: str = "",
+    timeout_seconds: float = ANSWER_SECONDS,
+) -> dict[str, list[int]]:
+    """Partitions of those of ``topics`` that exist; raises as ``metadata`` does."""
+    return partitions_in(metadata(reader, servers=servers, timeout_seconds=timeout_seconds), topics)
+
+
+def partitions_in(cluster: "ClusterMetadata", topics: list[str]) -> dict[str, list[int]]:
+    """Partitions of those of ``topics`` that the cluster has."""
+    known = cluster.topics
     return {
         topic: sorted(known[topic].partitions)
         for topic in topics

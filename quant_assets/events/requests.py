@@ -30,8 +30,10 @@ class RequestTag(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     symbols_at_origin: bool = False
 
     @classmethod
-    def of(cls, event: Event[Any], origin: Origin, attempt: int) -> "RequestTag":
-        """The tag of a request as it was read."""
+    def of(
+        cls, event: Event[Any], origin: Origin, attempt: int, symbols: tuple[str, ...]
+    ) -> "RequestTag":
+        """The tag of a request as it was read; ``symbols`` are those that its answer names."""
         payload: Request = event.payload
         tag = cls(
             event_type=event.event_type,
@@ -40,7 +42,7 @@ class RequestTag(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             digest=content_digest(event),
             thread_ts=payload.thread_ts,
             channel=payload.channel,
-            symbols=getattr(payload, "symbols", ()),
+            symbols=symbols,
         )
         if len(tag.text()) <= MAX_TAG_CHARACTERS:
             return tag

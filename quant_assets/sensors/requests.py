@@ -1,0 +1,269 @@
+"""The request sensor. What belongs here: Kafka and Dagster around the intake."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from quant_assets import naming
+from quant_assets.events.connection import KafkaConnection
+from quant_assets.events.dead_letters import DeadLetter, bury
+from quant_assets.events.envelope import EventDecoder
+from quant_assets.events.follower import Cursor, Follower, Gap, Resumed
+from quant_assets.events.publisher import Publisher
+from quant_assets.events.reading import Record
+from quant_assets.events.requests import RequestTag
+from quant_assets.events.topics import Role, TopicNames
+from quant_assets.resources import ClockResource, EventsResource
+from quant_assets.sensors.intake import Intake, PlannedRun, take_in
+from quant_assets.sensors.routing import Router
+from quant_assets.settings import Settings
+
+NAME = "event_requests"
+GROUP = "quant-assets.requests"
+POLL_SECONDS = 40.0
+"""A tick waits so long for a message: Dagster gives up on a sensor after 60 s."""
+BATCH = 1_000
+BUSY_SECONDS = 0.5
+ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
+"""A repeated run does all its steps: one killed after its last step has none left to repeat."""
+UNFINISHED = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+
+def build_request_sensor(
+    jobs: Sequence[Any], *, poll_seconds: float = POLL_SECONDS
+) -> dg.SensorDefinition:
+    """One sensor for every request topic: a request becomes a run within a second."""
+
+    @dg.sensor(
+        name=NAME,
+        jobs=jobs,
+        minimum_interval_seconds=1,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Requests from Kafka become runs, each exactly once.",
+    )
+    def event_requests(
+        context: dg.SensorEvaluationContext, events: EventsResource, clock: ClockResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        settings = events.settings()
+        connection = settings.kafka()
+        if connection is None:
+            return dg.SkipReason(why_off(settings))
+        publisher = events.publisher()
+        assert publisher is not None
+        desk = _desk_for(connection, settings.topic_names())
+        with desk.alone() as is_stopped:
+            tick = _Tick(context, desk, publisher, settings, clock.now, is_stopped)
+            return tick.run(time.monotonic() + poll_seconds)
+
+    return event_requests
+
+
+def why_off(settings: Settings) -> str:
+    """Why there is no Kafka, and what to do about it."""
+    if settings.is_sandbox:
+        return "no broker: `quant dev` and `quant sandbox` each run one in memory"
+    return "KAFKA_BOOTSTRAP_SERVERS is not set: no requests are read"
+
+
+class _Desk:
+    """What a code server keeps from tick to tick: the open reader, and who uses it."""
+
+    def __init__(self, connection: KafkaConnection, names: TopicNames) -> None:
+        self.follower = Follower(connection, names.read_topics(Role.REQUEST), GROUP)
+        self.decoder = EventDecoder(names)
+        self._lock = threading.Lock()
+        self._turn = 0
+
+    @contextmanager
+    def alone(self) -> Iterator[Callable[[], bool]]:
+        """Use the reader alone; gives a function that says whether the next tick is waiting.
+
+        A tick whose daemon died goes on in the code server: the one after must not wait for it.
+        """
+        self._turn += 1
+        turn = self._turn
+        with self._lock:
+            yield lambda: self._turn != turn
+
+
+_desks: dict[Any, _Desk] = {}
+_desks_lock = threading.Lock()
+
+
+def _desk_for(connection: KafkaConnection, names: TopicNames) -> _Desk:
+    key = connection, names.prefix, tuple(sorted(names.aliases.items()))
+    with _desks_lock:
+        if key not in _desks:
+            _desks[key] = _Desk(connection, names)
+        return _desks[key]
+
+
+class _Tick:
+    """One evaluation of the sensor."""
+
+    def __init__(
+        self,
+        context: dg.SensorEvaluationContext,
+        desk: _Desk,
+        publisher: Publisher,
+        settings: Settings,
+        now: Callable[[], datetime],
+        is_stopped: Callable[[], bool],
+    ) -> None:
+        self._context = context
+        self._desk = desk
+        self._publisher = publisher
+        self._settings = settings
+        self._now = now
+        self._is_stopped = is_stopped
+
+    def run(self, deadline: float) -> dg.SensorResult | dg.SkipReason:
+        """Wait for messages until ``deadline`` (monotonic) and decide about them."""
+        free_runs = self._wait_for_room(deadline)
+        if free_runs <= 0:
+            return dg.SkipReason(
+                f"{self._settings.event_runs} runs of requests are under way (QUANT_EVENT_RUNS): "
+                "further requests wait in Kafka"
+            )
+        cursor, records = self._read(Cursor.parse(self._context.cursor), deadline)
+        if not records:
+            return dg.SensorResult(
+                skip_reason=dg.SkipReason("no request came"), cursor=cursor.text()
+            )
+        intake = take_in(
+            records,
+            decoder=self._desk.decoder,
+            router=_router(self._settings),
+            known=self._known_requests,
+            free_runs=free_runs,
+            now=self._now(),
+        )
+        bury(self._publisher, intake.letters)
+        self._publisher.publish(intake.refusals)
+        cursor = cursor.after(records[: intake.taken])
+        self._desk.follower.commit(cursor)
+        return dg.SensorResult(
+            run_requests=[_run_request(run) for run in intake.runs],
+            cursor=cursor.text(),
+            asset_events=[self._observation(records, intake)],
+        )
+
+    def _wait_for_room(self, deadline: float) -> int:
+        """How many more runs of requests may start; waits while it is none.
+
+        Requests wait in Kafka, where they are safe and where later ones join them in one run.
+        """
+        mine = dg.RunsFilter(tags={"dagster/sensor_name": NAME}, statuses=list(UNFINISHED))
+        while True:
+            free: int = self._settings.event_runs - self._context.instance.get_runs_count(mine)
+            if free > 0 or time.monotonic() > deadline or self._is_stopped():
+                return free
+            time.sleep(BUSY_SECONDS)
+
+    def _read(self, cursor: Cursor, deadline: float) -> tuple[Cursor, list[Record]]:
+        """Messages after ``cursor``, once there are some; and the cursor that they are after."""
+        follower = self._desk.follower
+        while True:
+            resumed = follower.resume(cursor)
+            self._report(resumed)
+            cursor = resumed.cursor
+            records = follower.read(BATCH, deadline - time.monotonic(), self._is_stopped)
+            if records or self._is_stopped() or time.monotonic() > deadline:
+                return cursor, records
+
+    def _report(self, resumed: Resumed) -> None:
+        """Say what was lost and what began anew; a gap is a dead letter without bytes."""
+        for name in resumed.restarted:
+            self._context.log.warning("%s is a new one: read from its beginning", name)
+        for gap in resumed.gaps:
+            self._context.log.error(
+                "%s/%s: retention removed the offsets %s to %s before they were read",
+                gap.topic,
+                gap.partition,
+                gap.first,
+                gap.end - 1,
+            )
+        bury(self._publisher, [gap_letter(gap, self._now()) for gap in resumed.gaps])
+
+    def _known_requests(self, event_ids: Collection[str]) -> Mapping[str, Sequence[RequestTag]]:
+        """The tags that runs have for these ids: a request that has one is not run again."""
+        keys = [f"{naming.TAG_REQUEST_PREFIX}{event_id}" for event_id in event_ids]
+        known: dict[str, list[RequestTag]] = defaultdict(list)
+        for first in range(0, len(keys), 500):
+            found = self._context.instance.get_run_tags(tag_keys=keys[first : first + 500])
+            for key, values in found:
+                event_id = key.removeprefix(naming.TAG_REQUEST_PREFIX)
+                known[event_id] += [RequestTag.parse(value) for value in values]
+        return known
+
+    def _observation(self, records: Sequence[Record], intake: Intake) -> dg.AssetObservation:
+        """The tick in figures, for the plots of the asset ``kafka/requests`` in the UI."""
+        oldest = min(record.sent_at for record in records)
+        waited = (datetime.now(UTC) - oldest).total_seconds()
+        return dg.AssetObservation(
+            asset_key=naming.ASSET_REQUESTS,
+            metadata={
+                "messages": intake.taken,
+                "runs": len(intake.runs),
+                "repeated": intake.repeated,
+                "dead_letters": len(intake.letters),
+                "waiting_in_kafka": self._desk.follower.lag() + len(records) - intake.taken,
+                "oldest_waited_seconds": round(max(0.0, waited), 3),
+            },
+        )
+
+
+def gap_letter(gap: Gap, now: datetime) -> DeadLetter:
+    """The dead letter of messages that were removed unread."""
+    return DeadLetter(
+        origin=gap.origin,
+        code="retention_gap",
+        reason=f"retention removed the offsets {gap.first} to {gap.end - 1} before they were read",
+        error_class="RetentionGap",
+        value=None,
+        key=None,
+        attempts=1,
+        first_at=now,
+        last_at=now,
+        is_whole=False,
+    )
+
+
+def _router(settings: Settings) -> Router:
+    return Router(
+        symbols_of=lambda key: {listing.symbol for listing in settings.universe(key)},
+        series=frozenset(series.series_id for series in settings.series()),
+        news_start=settings.news_start,
+        max_age=timedelta(days=settings.event_max_age_days),
+    )
+
+
+def _run_request(run: PlannedRun) -> dg.RunRequest:
+    """The run, with all that its answers need as tags."""
+    partition = (
+        {naming.TAG_PARTITION: run.first}
+        if run.first == run.last
+        else {naming.TAG_RANGE_START: run.first, naming.TAG_RANGE_END: run.last}
+    )
+    threads = {tag.thread_ts: tag.channel for tag in run.requests.values() if tag.thread_ts}
+    thread, channel = next(iter(threads.items()), (None, None))
+    tags = {
+        **partition,
+        **ALL_STEPS,
+        **{naming.TAG_REQUEST_PREFIX + key: tag.text() for key, tag in run.requests.items()},
+        **({naming.TAG_THREAD: thread} if thread else {}),
+        **({naming.TAG_CHANNEL: channel} if channel else {}),
+    }
+    return dg.RunRequest(run_key=run.key, job_name=run.job, tags=tags)

@@ -1,0 +1,253 @@
+"""From a request to the run that serves it. What belongs here: pure functions, no Dagster.
+
+What a message may ask for is decided here and nowhere else: its texts only choose among known
+markets, symbols, sessions and jobs, and never become a path, a name or configuration.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from quant_assets.errors import BadConfigurationError, QuantAssetsError
+from quant_assets.events import payloads as p
+from quant_assets.events.envelope import BadEventError, Event, payload_from
+from quant_assets.markets import FIRST_SESSION, MARKETS, Market, market
+from quant_assets.naming import market_job
+from quant_assets.partitions import FIRST_RELEASE_DAY, HOUR_FORMAT
+
+CLOCK_TOLERANCE = timedelta(minutes=10)
+"""How far ahead a producer's clock may be."""
+NAMES_SHOWN = 5
+
+COMMANDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "crawl_news": ("news.crawl.requested", {}),
+    "macro": ("economic.data.sync.requested", {}),
+    **{
+        f"{key}_{task}": (event_type, {"market": key})
+        for key in MARKETS
+        for task, event_type in (
+            ("price", "stock.price.sync.requested"),
+            ("technical_analysis", "analysis.technical.request"),
+            ("sentiment_analysis", "analysis.sentiment.request"),
+            ("combined_analysis", "analysis.combined.request"),
+        )
+    },
+    "technical_analysis": ("analysis.technical.request", {}),
+    "sentiment_analysis": ("analysis.sentiment.request", {}),
+    "combined_analysis": ("analysis.combined.request", {}),
+}
+"""What each task of a command asks for: the type of its request, and fields that it fixes."""
+
+ANALYSIS_JOBS = {
+    "analysis.technical.request": "technical_analysis",
+    "analysis.sentiment.request": "sentiment_analysis",
+    "analysis.combined.request": "combined_analysis",
+}
+
+
+class RefusedRequestError(QuantAssetsError):
+    """A request that is well formed and cannot be served; ``code`` names why in a word."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The run that serves a request: a job and its first and last partition.
+
+    ``symbols`` are those that the answer names, none for all.
+    """
+
+    job: str
+    first: str
+    last: str
+    symbols: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Router:
+    """Decides about requests by what the installation has.
+
+    ``symbols_of`` gives a market's symbols, ``series`` are the macro series, ``news_start`` is the
+    first day of news, ``max_age`` how old a request may be when it is first read.
+    """
+
+    symbols_of: Callable[[str], Collection[str]]
+    series: frozenset[str]
+    news_start: date
+    max_age: timedelta
+
+    def route(self, event: Event[Any], now: datetime, *, attempt: int = 1) -> RunPlan:
+        """The run for ``event`` at ``now`` (UTC).
+
+        Raises ``RefusedRequestError``. Age is not held against a replay (``attempt`` above 1).
+        """
+        self._check_time(event.timestamp, now, attempt)
+        return self._plan(event.event_type, event.payload, now)
+
+    def _check_time(self, sent: datetime, now: datetime, attempt: int) -> None:
+        if sent > now + CLOCK_TOLERANCE:
+            raise RefusedRequestError(
+                "future",
+                f"timestamp {sent.isoformat()} lies in the future (now {now.isoformat()}): "
+                "check the sender's clock - at `$.timestamp`",
+            )
+        if attempt == 1 and sent < now - self.max_age:
+            raise RefusedRequestError(
+                "too_old",
+                f"timestamp {sent.isoformat()} is more than {self.max_age.days} days old "
+                "(QUANT_EVENT_MAX_AGE_DAYS); replay the dead letter to run it all the same",
+            )
+
+    def _plan(self, event_type: str, payload: Any, now: datetime) -> RunPlan:
+        if event_type == "command.requested":
+            return self._command(payload, now)
+        if event_type == "economic.data.sync.requested":
+            return self._macro(payload, now)
+        if event_type == "news.crawl.requested":
+            return self._news(payload, now)
+        if event_type == "stock.price.sync.requested":
+            wanted = _market(payload.market)
+            first, last = _sessions(wanted, payload, now)
+            return RunPlan(market_job(wanted.key, "price"), first, last)
+        return self._analysis(ANALYSIS_JOBS[event_type], payload, now)
+
+    def _command(self, command: p.CommandRequested, now: datetime) -> RunPlan:
+        if command.task_type not in COMMANDS:
+            raise RefusedRequestError(
+                "unknown_task",
+                f"taskType {command.task_type!r} is unknown; the tasks are "
+                f"{', '.join(sorted(COMMANDS))} - at `$.payload.taskType`",
+            )
+        event_type, fixed = COMMANDS[command.task_type]
+        try:
+            payload = payload_from(event_type, {**command.params, **fixed})
+        except BadEventError as error:
+            text = str(error).replace("$.payload", "$.payload.params")
+            raise RefusedRequestError("invalid_field", text) from error
+        return self._plan(event_type, payload, now)
+
+    def _macro(self, wanted: p.EconomicDataSyncRequested, now: datetime) -> RunPlan:
+        today = now.astimezone(UTC).date()
+        unknown = [name for name in wanted.series_ids if name not in self.series]
+        if unknown:
+            raise RefusedRequestError(
+                "unknown_series",
+                f"{_names(unknown)} not among the macro series (QUANT_MACRO_SERIES): "
+                f"{_names(sorted(self.series))} - at `$.payload.seriesIds`",
+            )
+        last = wanted.last or today
+        first = wanted.first or min(last, today) - timedelta(days=1)
+        _check_order(first, last)
+        if first < FIRST_RELEASE_DAY or last > today:
+            raise RefusedRequestError(
+                "no_partition",
+                f"{first} to {last}: release days are stored from {FIRST_RELEASE_DAY} to {today}",
+            )
+        return RunPlan("macro_sync", first.isoformat(), last.isoformat())
+
+    def _news(self, wanted: p.NewsCrawlRequested, now: datetime) -> RunPlan:
+        this_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        hour = this_hour - timedelta(hours=1)
+        if wanted.hour is not None:
+            hour = wanted.hour.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        if hour.date() < self.news_start or hour >= this_hour:
+            raise RefusedRequestError(
+                "no_partition",
+                f"hour {hour:%Y-%m-%dT%H}: news are stored from {self.news_start} to the last "
+                f"hour that is over, {this_hour - timedelta(hours=1):%Y-%m-%dT%H} (UTC) "
+                "- at `$.payload.hour`",
+            )
+        return RunPlan("news_crawl", hour.strftime(HOUR_FORMAT), hour.strftime(HOUR_FORMAT))
+
+    def _analysis(self, task: str, wanted: p.AnalysisRequested, now: datetime) -> RunPlan:
+        chosen = _market(wanted.market) if wanted.market else self._market_of(wanted.symbols)
+        known = self.symbols_of(chosen.key)
+        if wanted.symbols and not any(symbol in known for symbol in wanted.symbols):
+            raise RefusedRequestError(
+                "unknown_symbol",
+                f"{_names(wanted.symbols)} not in the universe of market {chosen.key!r} "
+                f"(QUANT_{chosen.key.upper()}_UNIVERSE) - at `$.payload.symbols`",
+            )
+        session = _session(chosen, wanted.session, now)
+        return RunPlan(market_job(chosen.key, task), session, session, wanted.symbols)
+
+    def _market_of(self, symbols: tuple[str, ...]) -> Market:
+        """The market that has ``symbols``."""
+        found = [m for m in MARKETS.values() if any(s in self.symbols_of(m.key) for s in symbols)]
+        if len(found) == 1:
+            return found[0]
+        reason = "no market has" if symbols and not found else "name the market of"
+        raise RefusedRequestError(
+            "unknown_symbol" if symbols and not found else "market_missing",
+            f"{reason} {_names(symbols) if symbols else 'the analysis'}: "
+            f"one of {', '.join(MARKETS)} - at `$.payload.market`",
+        )
+
+
+def _market(key: str) -> Market:
+    try:
+        return market(key)
+    except BadConfigurationError as error:
+        raise RefusedRequestError("unknown_market", f"{error} - at `$.payload.market`") from error
+
+
+def _sessions(chosen: Market, wanted: p.StockPriceSyncRequested, now: datetime) -> tuple[str, str]:
+    """First and last session of a price request."""
+    if wanted.first is None and wanted.last is None:
+        session = _session(chosen, wanted.session, now)
+        return session, session
+    if wanted.session is not None:
+        raise RefusedRequestError(
+            "invalid_field", "give session, or from and to, not both - at `$.payload.session`"
+        )
+    newest = chosen.last_complete_session(now)
+    first = wanted.first or wanted.last or newest
+    last = wanted.last or newest
+    _check_order(first, last)
+    if first < FIRST_SESSION or last > newest:
+        raise RefusedRequestError(
+            "no_partition",
+            f"{first} to {last}: sessions of {chosen.key} are stored from {FIRST_SESSION} to the "
+            f"last complete one, {newest}",
+        )
+    sessions = chosen.sessions(first, last)
+    if not sessions:
+        raise RefusedRequestError("no_session", f"{chosen.key} has no session {first} to {last}")
+    return sessions[0].isoformat(), sessions[-1].isoformat()
+
+
+def _session(chosen: Market, wanted: date | None, now: datetime) -> str:
+    """The session asked for, or the last complete one."""
+    newest = chosen.last_complete_session(now)
+    if wanted is None:
+        return newest.isoformat()
+    if not FIRST_SESSION <= wanted <= newest:
+        raise RefusedRequestError(
+            "no_partition",
+            f"session {wanted} of {chosen.key}: sessions are stored from {FIRST_SESSION} to the "
+            f"last complete one, {newest} - at `$.payload.session`",
+        )
+    if not chosen.is_session(wanted):
+        before = chosen.offset_session(wanted, -1)
+        raise RefusedRequestError(
+            "no_session",
+            f"{wanted} is no trading day of {chosen.key}; the session before it is {before} "
+            "- at `$.payload.session`",
+        )
+    return wanted.isoformat()
+
+
+def _check_order(first: date, last: date) -> None:
+    if first > last:
+        raise RefusedRequestError(
+            "invalid_field", f"from {first} is after to {last} - at `$.payload.from`"
+        )
+
+
+def _names(names: Collection[str]) -> str:
+    shown = ", ".join(repr(name)[1:-1] for name in list(names)[:NAMES_SHOWN])
+    return shown + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")
