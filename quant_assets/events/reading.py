@@ -14,7 +14,6 @@ from quant_assets.events.publisher import Headers
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
-    from confluent_kafka.admin import ClusterMetadata
 
 ANSWER_SECONDS = 10.0
 READER_GROUP = "quant-assets.readers"
@@ -69,7 +68,7 @@ def consumer(connection: KafkaConnection, group: str = READER_GROUP) -> "Iterato
 
 def metadata(
     reader: "Consumer", *, servers: str = "", timeout_seconds: float = ANSWER_SECONDS
-) -> "ClusterMetadata":
+) -> Any:
     """What the cluster has; raises ``TransientError``, which names ``servers``, if none answers."""
     from confluent_kafka import KafkaException
 
@@ -91,7 +90,7 @@ def topic_partitions(
     return partitions_in(metadata(reader, servers=servers, timeout_seconds=timeout_seconds), topics)
 
 
-def partitions_in(cluster: "ClusterMetadata", topics: list[str]) -> dict[str, list[int]]:
+def partitions_in(cluster: Any, topics: list[str]) -> dict[str, list[int]]:
     """Partitions of those of ``topics`` that the cluster has."""
     known = cluster.topics
     return {
