@@ -173,12 +173,13 @@ class Follower:
             if first is None:
                 continue
             messages = [first, *reader.consume(limit - 1, timeout=SETTLE_SECONDS)]
-            records = [Record.of(m) for m in messages if not self._is_error(m)]
-            for record in records:
-                origin = record.origin
-                self._next[origin.topic, origin.partition] = origin.offset + 1
-            if records or not self._next:
-                return records
+            failed = [m for m in messages if m.error() is not None]
+            if failed:
+                self._heed(failed)
+                messages = [m for m in messages if m.error() is None]
+            if messages or not self._next:
+                self._move()
+                return [Record(message) for message in messages]
         return []
 
     def commit(self, cursor: Cursor) -> None:
@@ -263,20 +264,30 @@ class Follower:
             self._cluster, {name: TopicPosition(ids.get(name, ""), o) for name, o in topics.items()}
         )
 
-    def _is_error(self, message: Any) -> bool:
-        """Whether ``message`` is an error; one that says that positions are wrong forgets them."""
-        error = message.error()
-        if error is None:
-            return False
-        if error.name() in _MISPLACED:
-            self._next = {}
-            self._looked_at = 0.0
-        elif not error.retriable():
-            self._next = {}
-            raise TransientError(
-                f"Kafka at {self._connection.bootstrap_servers}: {error.str()} ({error.name()})"
-            )
-        return True
+    def _move(self) -> None:
+        """Note how far the partitions are read."""
+        from confluent_kafka import TopicPartition
+
+        places = [TopicPartition(*place) for place in self._next]
+        for place in self._open().position(places) if places else ():
+            if place.offset >= 0:
+                self._next[place.topic, place.partition] = place.offset
+
+    def _heed(self, messages: Sequence[Any]) -> None:
+        """Deal with errors: some say that the positions are wrong, which forgets them.
+
+        Raises ``TransientError`` for those that the client does not mend by itself.
+        """
+        for message in messages:
+            error = message.error()
+            if error.name() in _MISPLACED:
+                self._next = {}
+                self._looked_at = 0.0
+            elif not error.retriable():
+                self._next = {}
+                raise TransientError(
+                    f"Kafka at {self._connection.bootstrap_servers}: {error.str()} ({error.name()})"
+                )
 
 
 def _topic_ids(connection: KafkaConnection, topics: list[str]) -> dict[str, str]:

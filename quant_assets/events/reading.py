@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,40 +17,54 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 10.0
 READER_GROUP = "quant-assets.readers"
 BATCH = 5_000
+_END_OF_TIME_MS = 253_402_300_800_000
+"""The first millisecond of the year 10000, which no datetime can hold."""
 
 Ranges = Mapping[int, tuple[int, int]]
 """Offsets of each partition: the first, and the one after the last."""
 
 
-@dataclass(frozen=True)
 class Record:
-    """One message with where and when it was; ``sent_at`` is the broker's or producer's time."""
+    """One message with where and when it was; what is not asked for is not unpacked."""
 
-    origin: Origin
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    sent_at: datetime
+    __slots__ = ("_message",)
 
-    @classmethod
-    def of(cls, message: "Message") -> "Record":
-        """The record of a consumed message."""
-        given: Any = message
-        return cls(
-            origin=Origin(given.topic(), given.partition(), given.offset()),
-            key=given.key(),
-            value=given.value(),
-            headers=given.headers() or (),
-            sent_at=sent_at(message),
-        )
+    def __init__(self, message: Any) -> None:
+        self._message = message
 
+    @property
+    def topic(self) -> str:
+        """Where it was."""
+        return self._message.topic()  # type: ignore[no-any-return]
 
-def sent_at(message: "Message") -> datetime:
-    """When a message was sent, UTC; the epoch where it says nothing usable."""
-    _, milliseconds = message.timestamp()
-    if not 0 <= milliseconds < 253_402_300_800_000:
-        return datetime.fromtimestamp(0, UTC)
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    @property
+    def origin(self) -> Origin:
+        """Topic, partition and offset."""
+        message = self._message
+        return Origin(message.topic(), message.partition(), message.offset())
+
+    @property
+    def key(self) -> bytes | None:
+        """Bytes of the key."""
+        return self._message.key()  # type: ignore[no-any-return]
+
+    @property
+    def value(self) -> bytes | None:
+        """Bytes of the message, None for a tombstone."""
+        return self._message.value()  # type: ignore[no-any-return]
+
+    @property
+    def headers(self) -> Headers:
+        """Names and bytes."""
+        return self._message.headers() or ()
+
+    @property
+    def sent_at(self) -> datetime:
+        """The broker's or the producer's time, UTC; the epoch where it says nothing usable."""
+        _, milliseconds = self._message.timestamp()
+        if not 0 <= milliseconds < _END_OF_TIME_MS:
+            milliseconds = 0
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 @contextmanager
@@ -170,7 +183,7 @@ def _read_partition(
     while position < end:
         for message in _consume(reader, start, end - position):
             deadline = time.monotonic() + idle_seconds
-            record = Record.of(message)
+            record = Record(message)
             position = record.origin.offset + 1
             if position <= end:
                 yield record

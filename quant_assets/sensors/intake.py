@@ -15,7 +15,7 @@ from quant_assets.events.payloads import Failed
 from quant_assets.events.reading import Record
 from quant_assets.events.requests import RequestTag, content_digest
 from quant_assets.events.topics import FAILED_TYPE
-from quant_assets.sensors.routing import RefusedRequestError, Router, RunPlan
+from quant_assets.sensors.routing import RefusedRequestError, Router, Routes, RunPlan
 
 REQUESTS_PER_RUN = 50
 """Requests that share one run: each is a run tag."""
@@ -71,18 +71,21 @@ def take_in(
     """
     read = [_read(record, decoder, now) for record in records]
     tags = known({str(item.event.event_id) for item in read if isinstance(item, _Request)})
-    state = _State(tags, now)
+    state = _State(tags, router.at(now), now)
     for position, item in enumerate(read):
         if isinstance(item, DeadLetter):
             state.letters.append(item)
-        elif not state.take(item, router, free_runs):
+        elif not state.take(item, free_runs):
             return state.intake(position)
     return state.intake(len(records))
 
 
 class _State:
-    def __init__(self, tags: Mapping[str, Sequence[RequestTag]], now: datetime) -> None:
+    def __init__(
+        self, tags: Mapping[str, Sequence[RequestTag]], routes: Routes, now: datetime
+    ) -> None:
         self.tags = {event_id: list(found) for event_id, found in tags.items()}
+        self.routes = routes
         self.now = now
         self.runs: list[PlannedRun] = []
         self.letters: list[DeadLetter] = []
@@ -92,7 +95,7 @@ class _State:
     def intake(self, taken: int) -> Intake:
         return Intake(self.runs, self.letters, self.refusals, self.repeated, taken)
 
-    def take(self, request: _Request, router: Router, free_runs: int) -> bool:
+    def take(self, request: _Request, free_runs: int) -> bool:
         """Deal with a request; False if it needs a run and there is no room."""
         event_id = str(request.event.event_id)
         earlier = [t for t in self.tags.get(event_id, ()) if t.attempt >= request.attempt]
@@ -100,7 +103,7 @@ class _State:
             self._repeat(request, earlier)
             return True
         try:
-            plan = router.route(request.event, self.now, attempt=request.attempt)
+            plan = self.routes.plan(request.event, attempt=request.attempt)
         except RefusedRequestError as error:
             self.letters.append(letter(request.record, error, self.now))
             self.refusals.append(_refusal(request, error, self.now))
@@ -138,7 +141,7 @@ class _State:
 
 def _read(record: Record, decoder: EventDecoder, now: datetime) -> _Request | DeadLetter:
     try:
-        found = decoder.decode(record.origin.topic, record.value)
+        found = decoder.decode(record.topic, record.value)
     except BadEventError as error:
         return letter(record, error, now)
     return _Request(record, found, attempt_of(record.headers))

@@ -80,29 +80,12 @@ class Router:
     news_start: date
     max_age: timedelta
 
-    def route(self, event: Event[Any], now: datetime, *, attempt: int = 1) -> RunPlan:
-        """The run for ``event`` at ``now`` (UTC).
+    def at(self, now: datetime) -> "Routes":
+        """The decisions that hold at ``now`` (UTC)."""
+        return Routes(self, now)
 
-        Raises ``RefusedRequestError``. Age is not held against a replay (``attempt`` above 1).
-        """
-        self._check_time(event.timestamp, now, attempt)
-        return self._plan(event.event_type, event.payload, now)
-
-    def _check_time(self, sent: datetime, now: datetime, attempt: int) -> None:
-        if sent > now + CLOCK_TOLERANCE:
-            raise RefusedRequestError(
-                "future",
-                f"timestamp {sent.isoformat()} lies in the future (now {now.isoformat()}): "
-                "check the sender's clock - at `$.timestamp`",
-            )
-        if attempt == 1 and sent < now - self.max_age:
-            raise RefusedRequestError(
-                "too_old",
-                f"timestamp {sent.isoformat()} is more than {self.max_age.days} days old "
-                "(QUANT_EVENT_MAX_AGE_DAYS); replay the dead letter to run it all the same",
-            )
-
-    def _plan(self, event_type: str, payload: Any, now: datetime) -> RunPlan:
+    def plan(self, event_type: str, payload: Any, now: datetime) -> RunPlan:
+        """The run for a payload; raises ``RefusedRequestError``."""
         if event_type == "command.requested":
             return self._command(payload, now)
         if event_type == "economic.data.sync.requested":
@@ -128,7 +111,7 @@ class Router:
         except BadEventError as error:
             text = str(error).replace("$.payload", "$.payload.params")
             raise RefusedRequestError("invalid_field", text) from error
-        return self._plan(event_type, payload, now)
+        return self.plan(event_type, payload, now)
 
     def _macro(self, wanted: p.EconomicDataSyncRequested, now: datetime) -> RunPlan:
         today = now.astimezone(UTC).date()
@@ -186,6 +169,47 @@ class Router:
             f"{reason} {_names(symbols) if symbols else 'the analysis'}: "
             f"one of {', '.join(MARKETS)} - at `$.payload.market`",
         )
+
+
+class Routes:
+    """Decisions at one moment; what equal requests ask for is worked out once."""
+
+    def __init__(self, router: Router, now: datetime) -> None:
+        self._router = router
+        self._now = now
+        self._earliest = now - router.max_age
+        self._latest = now + CLOCK_TOLERANCE
+        self._plans: dict[tuple[str, Any], RunPlan] = {}
+
+    def plan(self, event: Event[Any], *, attempt: int = 1) -> RunPlan:
+        """The run for ``event``.
+
+        Raises ``RefusedRequestError``. Age is not held against a replay (``attempt`` above 1).
+        """
+        if not self._earliest <= event.timestamp <= self._latest:
+            self._check_time(event.timestamp, attempt)
+        asked = event.event_type, event.payload
+        try:
+            known = self._plans.get(asked)
+        except TypeError:  # a command carries a mapping
+            return self._router.plan(*asked, self._now)
+        if known is None:
+            known = self._plans[asked] = self._router.plan(*asked, self._now)
+        return known
+
+    def _check_time(self, sent: datetime, attempt: int) -> None:
+        if sent > self._latest:
+            raise RefusedRequestError(
+                "future",
+                f"timestamp {sent.isoformat()} lies in the future (now {self._now.isoformat()}): "
+                "check the sender's clock - at `$.timestamp`",
+            )
+        if attempt == 1:
+            raise RefusedRequestError(
+                "too_old",
+                f"timestamp {sent.isoformat()} is more than {self._router.max_age.days} days old "
+                "(QUANT_EVENT_MAX_AGE_DAYS); replay the dead letter to run it all the same",
+            )
 
 
 def _market(key: str) -> Market:

@@ -128,7 +128,7 @@ def command(task: str, **params: Any) -> Event[Any]:
     ],
 )
 def test_a_request_is_served_by(asked: Event[Any], job: str, first: str, last: str) -> None:
-    plan = ROUTER.route(asked, NOW)
+    plan = ROUTER.at(NOW).plan(asked)
     assert (plan.job, plan.first, plan.last) == (job, first, last or first)
     assert plan.job in {job.name for job in build_jobs()}
 
@@ -241,14 +241,14 @@ def test_a_request_is_served_by(asked: Event[Any], job: str, first: str, last: s
 )
 def test_a_request_is_refused_with_its_reason(asked: Event[Any], code: str, said: str) -> None:
     with pytest.raises(RefusedRequestError) as refused:
-        ROUTER.route(asked, NOW)
+        ROUTER.at(NOW).plan(asked)
     assert refused.value.code == code
     assert said in str(refused.value)
 
 
 def test_a_replay_is_served_however_old_it_is() -> None:
     old = request("news.crawl.requested", timestamp=NOW - timedelta(days=90))
-    assert ROUTER.route(old, NOW, attempt=2).job == "news_crawl"
+    assert ROUTER.at(NOW).plan(old, attempt=2).job == "news_crawl"
 
 
 def test_every_request_type_has_a_route_and_a_way_to_be_refused() -> None:
@@ -268,7 +268,7 @@ def test_whatever_is_asked_ends_as_a_known_job_and_session_or_a_refusal(
 ) -> None:
     try:
         fields = {"market": market, "symbols": symbols, "session": session}
-        plan = ROUTER.route(request(event_type, **fields), NOW)
+        plan = ROUTER.at(NOW).plan(request(event_type, **fields))
     except (RefusedRequestError, BadEventError):
         return
     assert plan.job in {job.name for job in build_jobs()}
