@@ -20,7 +20,7 @@ _NAMESPACE = uuid.UUID("6f0c2e8c-6a0f-5b43-9f7e-5f2d1f0a7c11")
 P = TypeVar("P")
 
 
-class Event(msgspec.Struct, Generic[P], rename="camel", frozen=True, kw_only=True):
+class Event(msgspec.Struct, Generic[P], rename="camel", frozen=True, kw_only=True, gc=False):
     """One event. ``event_type`` is the topic without its prefix; the time is UTC."""
 
     event_id: uuid.UUID

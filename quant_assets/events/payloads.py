@@ -27,18 +27,23 @@ Instant = Annotated[datetime, Meta(tz=True)]
 Score = Annotated[float, Meta(ge=-1, le=1)]
 
 
-class Payload(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """Base of every payload."""
+class Payload(
+    msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True, gc=False
+):
+    """Base of every payload.
+
+    Made from JSON they hold no cycles, so the garbage collector need not walk thousands of them.
+    """
 
 
-class Request(Payload, frozen=True, kw_only=True):
+class Request(Payload, frozen=True, kw_only=True, gc=False):
     """What every request may say about where its answer belongs."""
 
     thread_ts: ThreadTs | None = None
     channel: Channel | None = None
 
 
-class EconomicDataSyncRequested(Request, frozen=True, kw_only=True):
+class EconomicDataSyncRequested(Request, frozen=True, kw_only=True, gc=False):
     """Fetch the macro values released from ``first`` to ``last`` (default yesterday and today)."""
 
     series_ids: Annotated[tuple[SeriesId, ...], Meta(max_length=MAX_SYMBOLS)] = ()
@@ -46,7 +51,7 @@ class EconomicDataSyncRequested(Request, frozen=True, kw_only=True):
     last: date | None = field(default=None, name="to")
 
 
-class StockPriceSyncRequested(Request, frozen=True, kw_only=True):
+class StockPriceSyncRequested(Request, frozen=True, kw_only=True, gc=False):
     """Fetch the bars of a session, or of a range (default the last complete session)."""
 
     market: MarketKey
@@ -55,13 +60,13 @@ class StockPriceSyncRequested(Request, frozen=True, kw_only=True):
     last: date | None = field(default=None, name="to")
 
 
-class NewsCrawlRequested(Request, frozen=True, kw_only=True):
+class NewsCrawlRequested(Request, frozen=True, kw_only=True, gc=False):
     """Fetch the news of an hour (default the last one that is over)."""
 
     hour: Instant | None = None
 
 
-class AnalysisRequested(Request, frozen=True, kw_only=True):
+class AnalysisRequested(Request, frozen=True, kw_only=True, gc=False):
     """Run an analysis of a session (default the last complete one); the answer names ``symbols``.
 
     ``market`` may be left out where the symbols tell it. Without symbols the answer has all.
@@ -72,14 +77,14 @@ class AnalysisRequested(Request, frozen=True, kw_only=True):
     symbols: Annotated[tuple[Symbol, ...], Meta(max_length=MAX_SYMBOLS)] = ()
 
 
-class CommandRequested(Request, frozen=True, kw_only=True):
+class CommandRequested(Request, frozen=True, kw_only=True, gc=False):
     """A person's command by the name of a task; ``params`` are the fields of its request."""
 
     task_type: TaskType
     params: dict[str, Any] = field(default_factory=dict)
 
 
-class NewsArticleCollected(Payload, frozen=True, kw_only=True):
+class NewsArticleCollected(Payload, frozen=True, kw_only=True, gc=False):
     """An article that an external crawler found."""
 
     url: Address
@@ -90,7 +95,7 @@ class NewsArticleCollected(Payload, frozen=True, kw_only=True):
     tickers: Annotated[tuple[Symbol, ...], Meta(max_length=MAX_SYMBOLS)] = ()
 
 
-class Partitions(Payload, frozen=True, kw_only=True):
+class Partitions(Payload, frozen=True, kw_only=True, gc=False):
     """The partitions of a run: first and last key, and how many."""
 
     first: str
@@ -98,14 +103,14 @@ class Partitions(Payload, frozen=True, kw_only=True):
     count: int
 
 
-class Coverage(Payload, frozen=True, kw_only=True):
+class Coverage(Payload, frozen=True, kw_only=True, gc=False):
     """Rows that are there against those that should be."""
 
     present: int
     expected: int
 
 
-class Outcome(Payload, frozen=True, kw_only=True):
+class Outcome(Payload, frozen=True, kw_only=True, gc=False):
     """What every answer says: whose it is and which run made it.
 
     ``request_id`` is the ``eventId`` of the request, absent if nobody asked (a schedule, a person
@@ -120,7 +125,7 @@ class Outcome(Payload, frozen=True, kw_only=True):
     channel: Channel | None = None
 
 
-class DataUpdated(Outcome, frozen=True, kw_only=True):
+class DataUpdated(Outcome, frozen=True, kw_only=True, gc=False):
     """Partitions of a dataset are stored."""
 
     partitions: Partitions
@@ -128,7 +133,7 @@ class DataUpdated(Outcome, frozen=True, kw_only=True):
     coverage: Coverage | None = None
 
 
-class Failed(Outcome, frozen=True, kw_only=True):
+class Failed(Outcome, frozen=True, kw_only=True, gc=False):
     """A request or a run did not succeed: the type of the error, what happened, what to do."""
 
     error_type: str
@@ -137,7 +142,7 @@ class Failed(Outcome, frozen=True, kw_only=True):
     partitions: Partitions | None = None
 
 
-class AnalysisParts(Payload, frozen=True, kw_only=True):
+class AnalysisParts(Payload, frozen=True, kw_only=True, gc=False):
     """What a score is made of; a part is absent where the analysis does not make it."""
 
     technical: Score | None = None
@@ -148,7 +153,7 @@ class AnalysisParts(Payload, frozen=True, kw_only=True):
     articles: int | None = None
 
 
-class AnalysisResult(Payload, frozen=True, kw_only=True):
+class AnalysisResult(Payload, frozen=True, kw_only=True, gc=False):
     """The result of one symbol. ``status`` is OK, or what is missing; ``reason`` says why."""
 
     symbol: Symbol
@@ -159,7 +164,7 @@ class AnalysisResult(Payload, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class AnalysisCompleted(Outcome, frozen=True, kw_only=True):
+class AnalysisCompleted(Outcome, frozen=True, kw_only=True, gc=False):
     """An analysis is stored. ``session`` is the last of its sessions, the results are of that one.
 
     ``data_version`` identifies the stored rows: equal versions are equal rows.
@@ -171,7 +176,7 @@ class AnalysisCompleted(Outcome, frozen=True, kw_only=True):
     data_version: str
 
 
-class TradingSignalDetected(Payload, frozen=True, kw_only=True):
+class TradingSignalDetected(Payload, frozen=True, kw_only=True, gc=False):
     """A recommendation to buy or to sell; HOLD is not sent.
 
     ``price`` is the session's close as traded, in the market's currency; ``volume`` the shares
@@ -189,7 +194,7 @@ class TradingSignalDetected(Payload, frozen=True, kw_only=True):
     label: str
 
 
-class TradingOrderCreated(Payload, frozen=True, kw_only=True):
+class TradingOrderCreated(Payload, frozen=True, kw_only=True, gc=False):
     """An order of the paper book."""
 
     order_id: str
@@ -204,7 +209,7 @@ class TradingOrderCreated(Payload, frozen=True, kw_only=True):
     status: str
 
 
-class TradingOrderFilled(Payload, frozen=True, kw_only=True):
+class TradingOrderFilled(Payload, frozen=True, kw_only=True, gc=False):
     """A fill, whole or partial, of an order of the paper book."""
 
     order_id: str
@@ -219,7 +224,7 @@ class TradingOrderFilled(Payload, frozen=True, kw_only=True):
     status: str
 
 
-class TradingPositionUpdated(Payload, frozen=True, kw_only=True):
+class TradingPositionUpdated(Payload, frozen=True, kw_only=True, gc=False):
     """A position of the paper book after a session; ``status`` is OPEN or CLOSED."""
 
     position_id: str
@@ -232,7 +237,7 @@ class TradingPositionUpdated(Payload, frozen=True, kw_only=True):
     status: str
 
 
-class StatusUpdated(Outcome, frozen=True, kw_only=True):
+class StatusUpdated(Outcome, frozen=True, kw_only=True, gc=False):
     """Progress of a run: ``status`` is started, progress, completed or failed."""
 
     status: str
