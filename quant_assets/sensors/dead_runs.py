@@ -7,36 +7,85 @@ vendor's pool, for which later runs would wait.
 
 import os
 import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from quant_assets import naming
+
 NAME = "run_reconciler"
 INTERVAL_SECONDS = 15
 TAG_HOST, TAG_PID = "quant/host", "quant/pid"
 """Tags of a run that a command executes itself: where, and in which process."""
+TAG_FAILURE_REASON, STEP_FAILURE = "dagster/failure_reason", "STEP_FAILURE"
+LOOK_BACK_HOURS = 24
 TAG_LAUNCHED = ".dagster/grpc_info"
 """Tag that Dagster's default launcher puts on a run; its process is a child of the code server."""
 CLOCK_SLACK_SECONDS = 2.0
 
 
-def build_reconciler_sensor() -> dg.SensorDefinition:
-    """Closes the runs whose process is gone; Dagster's run retries then repeat them."""
+def build_reconciler_sensor(jobs: Sequence[Any]) -> dg.SensorDefinition:
+    """Closes the runs whose process is gone, and repeats those that must not stay undone."""
 
     @dg.sensor(
         name=NAME,
+        jobs=jobs,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Runs whose process has died are closed, so that they are repeated.",
+        description="Runs whose process has died are closed; those of requests are repeated.",
     )
-    def run_reconciler(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    def run_reconciler(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         closed = close_dead_runs(context.instance)
+        repeats = repeat_requests(context.instance, datetime.now(UTC))
+        if repeats:
+            return dg.SensorResult(run_requests=repeats)
         return dg.SkipReason(
             f"closed {len(closed)}: {', '.join(closed)}" if closed else "every run has its process"
         )
 
     return run_reconciler
+
+
+def is_to_be_repeated(run: dg.DagsterRun) -> bool:
+    """Whether the run's process died and ``run_reconciler`` repeats it: it has no outcome yet."""
+    return (
+        run.status == dg.DagsterRunStatus.FAILURE
+        and run.tags.get(TAG_FAILURE_REASON) != STEP_FAILURE
+        and int(run.tags.get(naming.TAG_REPEATS_LEFT, 0)) > 0
+    )
+
+
+def repeat_requests(instance: dg.DagsterInstance, now: datetime) -> list[dg.RunRequest]:
+    """The runs that repeat those whose process died within the last day, each once."""
+    lately = now - timedelta(hours=LOOK_BACK_HOURS)
+    failed = instance.get_runs(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=lately)
+    )
+    return [
+        _repeat(run)
+        for run in failed
+        if is_to_be_repeated(run)
+        and not instance.get_runs(dg.RunsFilter(tags={naming.TAG_REPEAT_OF: run.run_id}), limit=1)
+    ]
+
+
+def _repeat(run: dg.DagsterRun) -> dg.RunRequest:
+    """The same run once more, with one repeat less to go."""
+    foreign = ("dagster/", ".dagster/", naming.TAG_PUBLISHED)
+    own = {k: v for k, v in run.tags.items() if not k.startswith(foreign)}
+    kept = ("dagster/partition", "dagster/asset_partition_range", "dagster/max_r")
+    dagsters = {k: v for k, v in run.tags.items() if k.startswith(kept)}
+    left = int(run.tags[naming.TAG_REPEATS_LEFT]) - 1
+    tags = {
+        **own,
+        **dagsters,
+        naming.TAG_REPEATS_LEFT: str(left),
+        naming.TAG_REPEAT_OF: run.run_id,
+    }
+    return dg.RunRequest(run_key=f"repeat:{run.run_id}", job_name=run.job_name, tags=tags)
 
 
 def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:

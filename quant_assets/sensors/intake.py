@@ -67,7 +67,8 @@ def take_in(
 ) -> Intake:
     """Decide about ``records`` in their order, with room for ``free_runs`` more runs.
 
-    Stops before the first message that needs a run for which there is no room.
+    Stops before the first message that needs a run for which there is no room. Requests behind it
+    that can share one of the runs join it; when their turn comes they are known.
     """
     read = [_read(record, decoder, now) for record in records]
     tags = known({str(item.event.event_id) for item in read if isinstance(item, _Request)})
@@ -76,6 +77,9 @@ def take_in(
         if isinstance(item, DeadLetter):
             state.letters.append(item)
         elif not state.take(item, free_runs):
+            for later in read[position + 1 :]:
+                if isinstance(later, _Request):
+                    state.join(later)
             return state.intake(position)
     return state.intake(len(records))
 
@@ -97,9 +101,7 @@ class _State:
 
     def take(self, request: _Request, free_runs: int) -> bool:
         """Deal with a request; False if it needs a run and there is no room."""
-        event_id = str(request.event.event_id)
-        earlier = [t for t in self.tags.get(event_id, ()) if t.attempt >= request.attempt]
-        if earlier:
+        if earlier := self._earlier(request):
             self._repeat(request, earlier)
             return True
         try:
@@ -108,13 +110,36 @@ class _State:
             self.letters.append(letter(request.record, error, self.now))
             self.refusals.append(_refusal(request, error, self.now))
             return True
-        run = self._run(plan, free_runs)
+        run = self._planned(plan)
         if run is None:
-            return False
+            if len(self.runs) >= free_runs:
+                return False
+            run = PlannedRun(plan.job, plan.first, plan.last)
+            self.runs.append(run)
+        self._add(request, plan, run)
+        return True
+
+    def join(self, request: _Request) -> None:
+        """Let a request share a planned run, if there is one for what it asks."""
+        if self._earlier(request):
+            return
+        try:
+            plan = self.routes.plan(request.event, attempt=request.attempt)
+        except RefusedRequestError:
+            return  # its turn comes
+        if (run := self._planned(plan)) is not None:
+            self._add(request, plan, run)
+
+    def _earlier(self, request: _Request) -> list[RequestTag]:
+        """The same request, or a later attempt of it, where a run has it."""
+        tags = self.tags.get(str(request.event.event_id), ())
+        return [tag for tag in tags if tag.attempt >= request.attempt]
+
+    def _add(self, request: _Request, plan: RunPlan, run: PlannedRun) -> None:
+        event_id = str(request.event.event_id)
         tag = RequestTag.of(request.event, request.record.origin, request.attempt, plan.symbols)
         run.requests[event_id] = tag
         self.tags.setdefault(event_id, []).append(tag)
-        return True
 
     def _repeat(self, request: _Request, earlier: Sequence[RequestTag]) -> None:
         if any(tag.digest == content_digest(request.event) for tag in earlier):
@@ -127,16 +152,13 @@ class _State:
         )
         self.letters.append(letter(request.record, error, self.now))
 
-    def _run(self, plan: RunPlan, free_runs: int) -> PlannedRun | None:
-        """The run for ``plan``: one that is planned for the same partitions, or a new one."""
+    def _planned(self, plan: RunPlan) -> PlannedRun | None:
+        """A planned run for the same partitions that has room for one more request."""
         for run in self.runs:
             is_same = (run.job, run.first, run.last) == (plan.job, plan.first, plan.last)
             if is_same and len(run.requests) < REQUESTS_PER_RUN:
                 return run
-        if len(self.runs) >= free_runs:
-            return None
-        self.runs.append(PlannedRun(plan.job, plan.first, plan.last))
-        return self.runs[-1]
+        return None
 
 
 def _read(record: Record, decoder: EventDecoder, now: datetime) -> _Request | DeadLetter:

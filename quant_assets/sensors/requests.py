@@ -30,8 +30,9 @@ POLL_SECONDS = 40.0
 """A tick waits so long for a message: Dagster gives up on a sensor after 60 s."""
 BATCH = 1_000
 BUSY_SECONDS = 0.5
-ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
-"""A repeated run does all its steps: one killed after its last step has none left to repeat."""
+REPEATS = {"dagster/max_retries": "0", naming.TAG_REPEATS_LEFT: "8"}
+"""``run_reconciler`` repeats these runs: Dagster's own retries give up where the code server is
+away at the moment, and where a run was killed after its last step."""
 UNFINISHED = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -261,7 +262,7 @@ def _run_request(run: PlannedRun) -> dg.RunRequest:
     thread, channel = next(iter(threads.items()), (None, None))
     tags = {
         **partition,
-        **ALL_STEPS,
+        **REPEATS,
         **{naming.TAG_REQUEST_PREFIX + key: tag.text() for key, tag in run.requests.items()},
         **({naming.TAG_THREAD: thread} if thread else {}),
         **({naming.TAG_CHANNEL: channel} if channel else {}),

@@ -33,7 +33,7 @@ def test_a_request_becomes_a_run_that_knows_its_answer(desk: EventDesk) -> None:
     assert (run.job_name, run.run_key) == ("us_combined_analysis", f"{event_id}:1")
     assert run.tags[TAG_PARTITION] == "2026-03-19"
     assert run.tags[TAG_THREAD] == "171.5"
-    assert run.tags["dagster/retry_strategy"] == "ALL_STEPS"
+    assert run.tags["dagster/max_retries"] == "0"
     tag = RequestTag.parse(run.tags[f"quant.request/{event_id}"])
     assert (tag.event_type, tag.attempt, tag.symbols) == (COMBINED, 1, ("AAPL",))
     assert (tag.thread_ts, tag.channel) == ("171.5", "C1")
@@ -181,6 +181,7 @@ def test_more_requests_than_runs_are_allowed_wait_in_kafka(tmp_path: Path) -> No
         sessions = [f"2026-03-{day:02}" for day in (9, 10, 11, 12, 13)]
         for session in sessions:
             desk.send("stock.price.sync.requested", {"market": "us", "session": session})
+        late = desk.send("stock.price.sync.requested", {"market": "us", "session": sessions[0]})
         served = []
         for expected in (2, 0, 2, 1):
             asked = desk.tick(poll_seconds=0.6)
@@ -189,6 +190,7 @@ def test_more_requests_than_runs_are_allowed_wait_in_kafka(tmp_path: Path) -> No
             if expected != 2 or len(served) == 4:
                 desk.finish_runs()
         assert served == sessions  # in the order of their key
+        assert f"quant.request/{late}" in desk.requested[0].tags  # no need for it to wait
 
 
 def test_a_lost_cursor_repeats_nothing(desk: EventDesk) -> None:
