@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from quant_assets.cli.show import output, print_frame
+from quant_assets.cli.text import printable
 from quant_assets.errors import MissingPartitionError
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
@@ -102,14 +103,6 @@ def release_rows(
             f"next session: materialize that one again (or `quant rebuild {asset} NEXT_SESSION`)"
         )
     click.echo("`quant run` makes again what rests on it")
-
-
-def printable(text: str) -> str:
-    """A text of a vendor on one line, with control characters as escapes: none acts on the screen.
-
-    Letters of every script stay.
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _has_event(frame: pd.DataFrame) -> bool:

@@ -55,8 +55,11 @@ class Record:
 
     @property
     def headers(self) -> Headers:
-        """Names and bytes."""
-        return self._message.headers() or ()
+        """Names and bytes; none where a name is not UTF-8, which the client cannot unpack."""
+        try:
+            return self._message.headers() or ()
+        except (SystemError, UnicodeDecodeError):
+            return ()
 
     @property
     def sent_at(self) -> datetime:

@@ -12,7 +12,7 @@ import dagster as dg
 
 from quant_assets import naming
 from quant_assets.events.connection import KafkaConnection
-from quant_assets.events.dead_letters import DeadLetter, bury
+from quant_assets.events.dead_letters import RETENTION_GAP, DeadLetter, bury
 from quant_assets.events.envelope import EventDecoder
 from quant_assets.events.follower import Cursor, Follower, Gap, Resumed
 from quant_assets.events.publisher import Publisher
@@ -230,7 +230,7 @@ def gap_letter(gap: Gap, now: datetime) -> DeadLetter:
     """The dead letter of messages that were removed unread."""
     return DeadLetter(
         origin=gap.origin,
-        code="retention_gap",
+        code=RETENTION_GAP,
         reason=f"retention removed the offsets {gap.first} to {gap.end - 1} before they were read",
         error_class="RetentionGap",
         value=None,
