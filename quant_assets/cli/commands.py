@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from quant_assets.cli.dead_letter_commands import dead_letters
+from quant_assets.cli.events_commands import events
 from quant_assets.cli.options import ASSET, DATA, DATE, MARKET, PROFILE
 from quant_assets.cli.repair_commands import quarantine, raw, rebuild
 from quant_assets.errors import BadConfigurationError
@@ -19,6 +21,8 @@ def quant() -> None:
     """Quant data platform: runs, recommendations and stored data from the command line."""
 
 
+quant.add_command(dead_letters)
+quant.add_command(events)
 quant.add_command(quarantine)
 quant.add_command(raw)
 quant.add_command(rebuild)
@@ -74,7 +78,11 @@ def run(
 @DATA
 @click.option("--port", type=click.IntRange(0, 65535), default=3000, show_default=True)
 def dev(profile: str | None, data: Path | None, port: int) -> None:
-    """Open the Dagster UI and daemon on the profile's data (http://127.0.0.1:PORT)."""
+    """Open the Dagster UI and daemon on the profile's data (http://127.0.0.1:PORT).
+
+    Except in the profile live, a sandbox and an in-memory Kafka broker run beside them, if none
+    run yet. KAFKA_BOOTSTRAP_SERVERS names a real broker instead.
+    """
     from quant_assets.cli.dev import serve_ui
     from quant_assets.cli.instance import open_profile
 
@@ -86,7 +94,10 @@ def dev(profile: str | None, data: Path | None, port: int) -> None:
 @DATA
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: a free one.")
 def sandbox(seed: int | None, data: Path | None, port: int) -> None:
-    """Serve the simulated (or replayed) vendors on 127.0.0.1 until interrupted."""
+    """Serve the simulated (or replayed) vendors on 127.0.0.1 until interrupted.
+
+    An in-memory Kafka broker runs beside them, unless KAFKA_BOOTSTRAP_SERVERS names a real one.
+    """
     from quant_assets.cli.instance import open_profile
     from quant_assets.sandbox.server import serve
 
@@ -96,6 +107,7 @@ def sandbox(seed: int | None, data: Path | None, port: int) -> None:
         seed=values.sandbox_seed if seed is None else seed,
         data_dir=values.replayed_data,
         port=port,
+        broker=not values.kafka_bootstrap_servers,
     )
 
 
