@@ -8,6 +8,7 @@ import dagster as dg
 from quant_assets.assets.analysis import build_analysis
 from quant_assets.assets.macro import build_macro
 from quant_assets.assets.news import build_news
+from quant_assets.assets.news_stream import build_news_stream
 from quant_assets.assets.prices import build_prices
 from quant_assets.checks import (
     build_coverage_checks,
@@ -16,10 +17,13 @@ from quant_assets.checks import (
     build_price_checks,
     build_schema_checks,
 )
+from quant_assets.hooks.completion import build_completion_hooks
 from quant_assets.jobs import build_jobs
 from quant_assets.markets import MARKETS
 from quant_assets.resources import build_resources
+from quant_assets.sensors.articles import build_article_sensor
 from quant_assets.sensors.dead_runs import build_reconciler_sensor
+from quant_assets.sensors.outbox import build_outbox_sensor
 from quant_assets.sensors.requests import build_request_sensor
 from quant_assets.settings import Settings, settings
 from quant_assets.versions import code_versions
@@ -35,13 +39,16 @@ def build_defs(
     """
     versions = code_versions(values)
     jobs = build_jobs()
+    assets = [
+        *(build_prices(market, versions) for market in MARKETS.values()),
+        *build_macro(versions),
+        *build_news(values.news_start, versions),
+        *build_news_stream(values.news_start, versions),
+        *(asset for market in MARKETS.values() for asset in build_analysis(market, versions)),
+    ]
+    hooks = build_completion_hooks()
     return dg.Definitions(
-        assets=[
-            *(build_prices(market, versions) for market in MARKETS.values()),
-            *build_macro(versions),
-            *build_news(values.news_start, versions),
-            *(asset for market in MARKETS.values() for asset in build_analysis(market, versions)),
-        ],
+        assets=[asset.with_hooks(hooks) for asset in assets],
         asset_checks=[
             *build_schema_checks(),
             *build_coverage_checks(),
@@ -50,7 +57,12 @@ def build_defs(
             *build_news_checks(),
         ],
         jobs=jobs,
-        sensors=[build_request_sensor(jobs), build_reconciler_sensor()],
+        sensors=[
+            build_request_sensor(jobs),
+            build_article_sensor(),
+            build_outbox_sensor(values),
+            build_reconciler_sensor(jobs),
+        ],
         resources={**build_resources(values), **(resource_overrides or {})},
         executor=dg.in_process_executor,
     )

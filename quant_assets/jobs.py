@@ -1,54 +1,84 @@
 """The named jobs. What belongs here: selections of assets with the names that users know."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
-from quant_assets.markets import MARKETS
+from quant_assets.markets import MARKETS, Market
 from quant_assets.naming import market_job
+
+
+@dataclass(frozen=True)
+class NamedJob:
+    """A job and its assets in the order of the data; the last one is what the job is run for."""
+
+    name: str
+    description: str
+    assets: tuple[str, ...]
+
+
+def _market_jobs(market: Market) -> tuple[NamedJob, ...]:
+    key, name = market.key, market.name
+    technical = (f"{key}/technical_indicators", f"{key}/technical_score")
+    sentiment = (f"{key}/news_sentiment",)
+    return (
+        NamedJob(
+            market_job(key, "price"),
+            f"{name}: daily bars of a session.",
+            (f"{key}/prices",),
+        ),
+        NamedJob(
+            market_job(key, "technical_analysis"),
+            f"{name}: indicators and technical score of a session.",
+            technical,
+        ),
+        NamedJob(
+            market_job(key, "sentiment_analysis"),
+            f"{name}: news sentiment of a session's decision window.",
+            sentiment,
+        ),
+        NamedJob(
+            market_job(key, "combined_analysis"),
+            f"{name}: technical score, news sentiment and recommendations of a session.",
+            (*technical, *sentiment, f"{key}/recommendations"),
+        ),
+    )
+
+
+NAMED_JOBS: Mapping[str, NamedJob] = {
+    job.name: job
+    for job in (
+        NamedJob(
+            "macro_sync",
+            "Macro values released on a day, and the regime.",
+            ("macro/observations", "macro/regime"),
+        ),
+        NamedJob(
+            "news_crawl",
+            "News of an hour and their tone.",
+            ("news/articles", "news/article_sentiment"),
+        ),
+        *(job for market in MARKETS.values() for job in _market_jobs(market)),
+    )
+}
+
+NEWS_STREAM = NamedJob(
+    "news_stream",
+    "Articles that an external crawler sent, and their tone.",
+    ("news/streamed_articles", "news/streamed_sentiment"),
+)
+"""Nobody asks for its runs: no event tells how they end."""
 
 
 def build_jobs() -> list[Any]:
     """Every job; each takes a partition or a range of partitions of its assets."""
-    jobs = [
-        _job("macro_sync", "Macro values released on a day, and the regime.", "macro/*"),
-        _job("news_crawl", "News of an hour and their tone.", "news/*"),
-    ]
-    for market in MARKETS.values():
-        key, name = market.key, market.name
-        jobs += [
-            _job(market_job(key, "price"), f"{name}: daily bars of a session.", f"{key}/prices"),
-            _job(
-                market_job(key, "technical_analysis"),
-                f"{name}: indicators and technical score of a session.",
-                f"{key}/technical_indicators",
-                f"{key}/technical_score",
-            ),
-            _job(
-                market_job(key, "sentiment_analysis"),
-                f"{name}: news sentiment of a session's decision window.",
-                f"{key}/news_sentiment",
-            ),
-            _job(
-                market_job(key, "combined_analysis"),
-                f"{name}: technical score, news sentiment and recommendations of a session.",
-                f"{key}/technical_indicators",
-                f"{key}/technical_score",
-                f"{key}/news_sentiment",
-                f"{key}/recommendations",
-            ),
-        ]
-    return jobs
-
-
-def _job(name: str, description: str, *assets: str) -> Any:
-    """A job of ``assets`` (``group/*`` for all below a prefix) with their checks."""
-    selection: dg.AssetSelection = dg.AssetSelection.assets()
-    for asset in assets:
-        prefix, _, leaf = asset.partition("/")
-        selection |= (
-            dg.AssetSelection.key_prefixes(prefix)
-            if leaf == "*"
-            else dg.AssetSelection.assets(asset.split("/"))
+    return [
+        dg.define_asset_job(
+            job.name,
+            dg.AssetSelection.assets(*(asset.split("/") for asset in job.assets)),
+            description=job.description,
         )
-    return dg.define_asset_job(name, selection, description=description)
+        for job in (*NAMED_JOBS.values(), NEWS_STREAM)
+    ]

@@ -53,12 +53,23 @@ def _closed_weekend_days(market: Market, weekdays: set[int]) -> list[date]:
 @cache
 def hour_partitions(first_day: date) -> dg.TimeWindowPartitionsDefinition:
     """One partition per UTC hour from ``first_day`` (``QUANT_NEWS_START``), named by its start."""
+    return _hours(first_day, end_offset=0)
+
+
+def _hours(first_day: date, *, end_offset: int) -> dg.TimeWindowPartitionsDefinition:
     return dg.TimeWindowPartitionsDefinition(
         start=first_day.strftime(HOUR_FORMAT.replace("%H", "00")),
         fmt=HOUR_FORMAT,
         cron_schedule="0 * * * *",
         timezone="UTC",
+        end_offset=end_offset,
     )
+
+
+@cache
+def stream_hours(first_day: date) -> dg.TimeWindowPartitionsDefinition:
+    """The hours of the crawl and the one that is going on: an article is stored when it comes."""
+    return _hours(first_day, end_offset=1)
 
 
 @cache

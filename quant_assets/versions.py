@@ -21,6 +21,8 @@ def code_versions(values: Settings) -> dict[str, str]:
         "macro/regime": "1",
         "news/articles": "2",
         "news/article_sentiment": f"2-{tone}",
+        "news/streamed_articles": "1",
+        "news/streamed_sentiment": f"1-{tone}",
     }
     scoring = values.scoring_config().version
     for market in MARKETS:

@@ -104,14 +104,20 @@ def _news_sentiment(market: Market, versions: Versions) -> dg.AssetsDefinition:
         ins={
             "article_sentiment": dg.AssetIn(
                 key=["news", "article_sentiment"], partition_mapping=decision_window()
-            )
+            ),
+            "streamed_sentiment": dg.AssetIn(
+                key=["news", "streamed_sentiment"], partition_mapping=decision_window()
+            ),
         },
     )
     def news_sentiment(
         context: dg.AssetExecutionContext,
         article_sentiment: LoadedPartitions,
+        streamed_sentiment: LoadedPartitions,
         platform: SettingsResource,
     ) -> Any:
+        import pandas as pd
+
         from quant_assets.assets.pictures import sentiment_picture
         from quant_assets.domain.articles import aggregate_sentiment
         from quant_assets.domain.sentiment_model import scorer_for
@@ -120,7 +126,8 @@ def _news_sentiment(market: Market, versions: Versions) -> dg.AssetsDefinition:
             sessions = run_sessions(context)
             windows = decision_windows(market, sessions, article_sentiment)
             symbols = [listing.symbol for listing in platform.listings(market.key)]
-            frame = aggregate_sentiment(article_sentiment.frame, windows, symbols)
+            scores = [article_sentiment.frame, streamed_sentiment.frame]
+            frame = aggregate_sentiment(pd.concat(scores, ignore_index=True), windows, symbols)
             frame = frame.merge(windows.drop(columns="session_open"), on="session_date")
             scorer = scorer_for(platform.settings().sentiment_model)
             frame = frame.assign(available_at=frame["decision_at"], scorer_version=scorer.version)
@@ -142,6 +149,7 @@ def decision_windows(
 ) -> "pd.DataFrame":
     """One row a session: what news may enter its decision, and how much of it was crawled.
 
+    ``hours`` are those of the crawl: streamed articles make no hour a crawled one.
     ``window_start`` is the open of the session before, ``session_open`` that of the session,
     ``decision_at`` that of the next one. ``hours_expected`` counts the hours of the window among
     those asked for (hours that have not passed are not), ``hours_missing`` those never stored.

@@ -139,7 +139,7 @@ def _rows(
         "articles": len(frame),
         "new_articles": int(is_new.sum()),
         "sources": markdown_table(["source", "outcome"], outcomes),
-        "latest": _latest(frame),
+        "latest": latest_articles(frame),
         "held": len(held),
         **texts,
     }
@@ -210,7 +210,8 @@ def _store_whole_hours(
         )
 
 
-def _latest(frame: "pd.DataFrame") -> dg.MarkdownMetadataValue:
+def latest_articles(frame: "pd.DataFrame") -> dg.MarkdownMetadataValue:
+    """The newest articles, for the metadata."""
     columns = ["published_at", "title", "source", "tickers"]
     newest = frame.sort_values("published_at", ascending=False, kind="stable").head(12)
     return markdown_table(columns, newest[columns].astype(str).to_numpy().tolist())
@@ -228,22 +229,29 @@ def _article_sentiment(first_day: date, versions: Versions) -> dg.AssetsDefiniti
     def article_sentiment(
         context: dg.AssetExecutionContext, articles: Any, platform: SettingsResource
     ) -> Any:
-        from quant_assets.assets.pictures import tone_picture
-        from quant_assets.domain.articles import score_articles
-        from quant_assets.domain.sentiment_model import scorer_for
-        from quant_assets.domain.tickers import TickerRecognizer
-
         with typed_failures():
-            listings = [x for key in MARKETS for x in platform.listings(key)]
-            scorer = scorer_for(platform.settings().sentiment_model)
-            frame = score_articles(articles, TickerRecognizer.for_listings(listings), scorer)
-            facts = {
-                "articles": articles["article_id"].nunique(),
-                "articles_about_a_symbol": frame["article_id"].nunique(),
-                "symbols": frame["symbol"].nunique(),
-                "scorer": f"{scorer.name} {scorer.version}",
-                "picture": tone_picture(frame),
-            }
-            return record(context, frame, facts)
+            return score(context, articles, platform)
 
     return article_sentiment
+
+
+def score(
+    context: dg.AssetExecutionContext, articles: "pd.DataFrame", platform: SettingsResource
+) -> "pd.DataFrame":
+    """Tone of ``articles`` for every symbol that they are about, with facts for the metadata."""
+    from quant_assets.assets.pictures import tone_picture
+    from quant_assets.domain.articles import score_articles
+    from quant_assets.domain.sentiment_model import scorer_for
+    from quant_assets.domain.tickers import TickerRecognizer
+
+    listings = [x for key in MARKETS for x in platform.listings(key)]
+    scorer = scorer_for(platform.settings().sentiment_model)
+    frame = score_articles(articles, TickerRecognizer.for_listings(listings), scorer)
+    facts = {
+        "articles": articles["article_id"].nunique(),
+        "articles_about_a_symbol": frame["article_id"].nunique(),
+        "symbols": frame["symbol"].nunique(),
+        "scorer": f"{scorer.name} {scorer.version}",
+        "picture": tone_picture(frame),
+    }
+    return record(context, frame, facts)

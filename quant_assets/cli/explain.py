@@ -20,6 +20,11 @@ from quant_assets.partitions import HOUR_FORMAT
 from quant_assets.schemas import dataset_of
 from quant_assets.settings import Settings
 
+NEWS = (
+    ("news/article_sentiment", "news/articles"),
+    ("news/streamed_sentiment", "news/streamed_articles"),
+)
+"""Tone and articles of each source of news."""
 CHAIN = ("prices", "technical_indicators", "technical_score", "news_sentiment", "recommendations")
 
 
@@ -81,15 +86,12 @@ def _print_articles(
         sentiment["window_start"].floor("h"), sentiment["decision_at"], freq="h", inclusive="left"
     )
     keys = [hour.strftime(HOUR_FORMAT) for hour in hours]
-    scored = store.load(dataset_of("news/article_sentiment"), "news/article_sentiment", keys).frame
-    scored = scored[
-        (scored["symbol"] == symbol) & (scored["available_at"] < sentiment["decision_at"])
-    ]
-    if scored.empty:
+    titled = pd.concat([_titled(store, *pair, keys, symbol) for pair in NEWS], ignore_index=True)
+    titled = titled[titled["available_at"] < sentiment["decision_at"]]
+    titled = titled.sort_values("available_at").drop_duplicates("article_id")
+    if titled.empty:
         console.print("no article about it in the decision window")
         return
-    articles = store.load(dataset_of("news/articles"), "news/articles", keys).frame
-    titled = scored.merge(articles[["article_id", "title", "source"]], on="article_id")
     table = Table(
         "published",
         "score",
@@ -111,6 +113,16 @@ def _print_articles(
             row.source,
         )
     console.print(table)
+
+
+def _titled(
+    store: ParquetStore, tone: str, articles: str, keys: list[str], symbol: str
+) -> pd.DataFrame:
+    """The scores of one source of news about ``symbol``, with the headlines."""
+    scored = store.load(dataset_of(tone), tone, keys).frame
+    titles = store.load(dataset_of(articles), articles, keys).frame
+    about = scored[scored["symbol"] == symbol]
+    return about.merge(titles[["article_id", "title", "source"]], on="article_id")
 
 
 def _print_lineage(console: Console, store: ParquetStore, market: Market, key: str) -> None:

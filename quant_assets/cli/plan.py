@@ -179,7 +179,25 @@ class Planner:
         scored = [
             Task("news_crawl", (tone,), r[0], r[-1], len(r)) for r in ranges(others, outdated)
         ]
-        return crawls + scored
+        return crawls + scored + self._streamed_tasks(keys)
+
+    def _streamed_tasks(self, keys: Sequence[str]) -> list[Task]:
+        """New scores for streamed articles that are not scored, or in another way.
+
+        The articles themselves come from Kafka, whenever they are sent.
+        """
+        articles, tone = "news/streamed_articles", "news/streamed_sentiment"
+        version = self._versions.get(tone)
+        outdated = set()
+        for key in keys:
+            scored = self._written(tone, key)
+            is_older = scored < self._written(articles, key)
+            if is_older or (scored and version and self._version(tone, key) != version):
+                outdated.add(key)
+        return [
+            Task("news_stream", (tone,), part[0], part[-1], len(part))
+            for part in ranges(keys, outdated)
+        ]
 
     def _release_days(self, spans: Sequence[Span]) -> tuple[date, date]:
         """First and last complete release day of the spans; a day ends at 06:00 UTC of the next."""
@@ -207,11 +225,12 @@ class Planner:
         return outdated
 
     def _newest_news(self, market: Market, session: date) -> float:
-        """When the latest hour of the session's decision window was stored."""
+        """When the latest hour of the session's decision window was stored, or streamed to."""
         start = market.hours_of(market.offset_session(session, -1))[0].replace(minute=0)
         hours = int((market.decision_at(session) - start) / timedelta(hours=1)) + 1
         keys = [(start + timedelta(hours=n)).strftime(HOUR_FORMAT) for n in range(hours)]
-        return max(self._written("news/article_sentiment", key) for key in keys)
+        assets = ("news/article_sentiment", "news/streamed_sentiment")
+        return max(self._written(asset, key) for asset in assets for key in keys)
 
     def _written(self, asset: str, key: str) -> float:
         """When a partition was stored, seconds since 1970; 0 if it is not."""

@@ -116,8 +116,8 @@ def collect_articles(
     accepted: set[str] = set()
     rows = []
     for given in sorted(items, key=lambda item: item.published_at is None):
-        item = _dated_by_address(given, hours[-1], now)
-        broken = _broken_rule(item, now)
+        item = dated_by_address(given, hours[-1], now)
+        broken = broken_rule(item, now)
         if broken is not None or item.published_at is None:
             doubtful.append((item, *(broken or ("undated", "no date"))))
             continue
@@ -128,8 +128,8 @@ def collect_articles(
         placed = _placed(item.published_at, hours, now)
         if placed is not None:
             seen.add(identity)
-            rows.append(_row(item, identity, *placed, now, given.published_at is None))
-    refused = _refusals(doubtful, hours, now, stored_ids | accepted)
+            rows.append(article_row(item, identity, *placed, now, given.published_at is None))
+    refused = refusals(doubtful, hours, now, stored_ids | accepted)
     if not rows:
         return stored, refused
     fresh = pd.DataFrame(rows, columns=COLUMNS).astype(stored.dtypes.to_dict())
@@ -150,7 +150,7 @@ def _placed(
     return (hours[-1], False) if start - hour <= late_by else None
 
 
-def _dated_by_address(item: CollectedItem, hour: datetime, now: datetime) -> CollectedItem:
+def dated_by_address(item: CollectedItem, hour: datetime, now: datetime) -> CollectedItem:
     """``item`` with the latest possible date if it has none and its address names today."""
     if item.published_at is not None or item.fault or not item.title.strip():
         return item
@@ -169,7 +169,7 @@ def address_day(url: str) -> date | None:
         return None
 
 
-def _broken_rule(item: CollectedItem, now: datetime) -> tuple[str, str] | None:
+def broken_rule(item: CollectedItem, now: datetime) -> tuple[str, str] | None:
     """The rule that an item breaks and how; ``None`` for a good one."""
     if item.fault and not item.url and not item.title:
         return "unreadable", item.fault
@@ -190,7 +190,7 @@ def _broken_rule(item: CollectedItem, now: datetime) -> tuple[str, str] | None:
     return None
 
 
-def _refusals(
+def refusals(
     doubtful: Iterable[tuple[CollectedItem, str, str]],
     hours: Sequence[datetime],
     now: datetime,
@@ -225,10 +225,10 @@ def _releasable(
     hour = hour if hours[0] <= hour <= hours[-1] else hours[-1]
     is_backfilled = is_usable and now - (hour + timedelta(hours=1)) > LIVE_FOR
     dated = replace(item, published_at=moment, sentiment=())
-    return hour, _row(dated, article_id(item.url), hour, is_backfilled, now, not is_usable)
+    return hour, article_row(dated, article_id(item.url), hour, is_backfilled, now, not is_usable)
 
 
-def _row(
+def article_row(
     item: CollectedItem,
     identity: str,
     hour: datetime,
@@ -236,6 +236,7 @@ def _row(
     now: datetime,
     is_date_estimated: bool,
 ) -> tuple[object, ...]:
+    """The row of ``news/articles`` for an item."""
     assert item.published_at is not None
     published = item.published_at.astimezone(UTC)
     available = published + PROVIDER_LAG[item.provider] if is_backfilled else max(published, now)

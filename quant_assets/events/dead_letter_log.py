@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from quant_assets.errors import BadConfigurationError, BadDataError, TransientError
+from quant_assets.events.bus import HANDLER_FAILED
 from quant_assets.events.connection import KafkaConnection
 from quant_assets.events.dead_letters import (
     ATTEMPT_HEADER,
@@ -36,7 +37,7 @@ from quant_assets.events.reading import (
     topic_partitions,
     watermarks,
 )
-from quant_assets.events.topics import TopicNames
+from quant_assets.events.topics import EVENT_TYPES, Role, TopicNames
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -127,12 +128,14 @@ def obstacle(filed: FiledLetter, names: TopicNames) -> str:
     if filed.next_attempt > MAX_ATTEMPT:
         return f"it was tried {MAX_ATTEMPT} times, which is the most: it can only be dropped"
     try:
-        names.event_type(filed.letter.origin.topic)
+        event_type = names.event_type(filed.letter.origin.topic)
     except BadConfigurationError:
         return (
             f"{filed.letter.origin.topic} is no topic that the platform reads: drop it, or name "
             "the topic in KAFKA_TOPIC_ALIASES"
         )
+    if filed.letter.code == HANDLER_FAILED and EVENT_TYPES[event_type].role is Role.REQUEST:
+        return "the request was served, a handler failed on it: a replay would run it again"
     return ""
 
 

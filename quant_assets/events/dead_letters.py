@@ -109,7 +109,7 @@ class DeadLetter:
             "last-at": self.last_at.isoformat(),
             "whole": "yes" if self.is_whole else "no",
         }
-        encoded = [(name, text.encode(errors="backslashreplace")) for name, text in headers.items()]
+        encoded = _headers(headers)
         return Outgoing(topic, self.value, self.key, encoded)
 
     @classmethod
@@ -157,7 +157,7 @@ class Settlement:
             ATTEMPT_HEADER: str(self.attempt),
             "at": self.at.isoformat(),
         }
-        return Outgoing(topic, None, key, [(name, text.encode()) for name, text in headers.items()])
+        return Outgoing(topic, None, key, _headers(headers))
 
     @classmethod
     def read(cls, headers: Mapping[str, str]) -> "Settlement":
@@ -208,6 +208,10 @@ def attempt_of(headers: Headers | None) -> int:
         return _attempt(header_texts(headers).get(ATTEMPT_HEADER, "1"))
     except ValueError:
         return 1
+
+
+def _headers(texts: Mapping[str, str]) -> list[tuple[str, bytes]]:
+    return [(name, text.encode(errors="backslashreplace")) for name, text in texts.items()]
 
 
 def bury(publisher: Publisher, letters: list[DeadLetter]) -> None:

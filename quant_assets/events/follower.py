@@ -129,6 +129,17 @@ class Follower:
 
         Raises ``TransientError`` if no broker answers.
         """
+        from confluent_kafka import KafkaException
+
+        try:
+            return self._resume(cursor)
+        except KafkaException as error:
+            self._next = {}
+            raise TransientError(
+                f"Kafka at {self._connection.bootstrap_servers}: {error.args[0].str()}"
+            ) from error
+
+    def _resume(self, cursor: Cursor) -> Resumed:
         self._refresh()
         gaps: list[Gap] = []
         restarted: list[str] = []

@@ -17,6 +17,8 @@ DATASETS: dict[str, Dataset] = {
     "macro/regime": macro.REGIME,
     "news/articles": news.ARTICLES,
     "news/article_sentiment": news.ARTICLE_SENTIMENT,
+    "news/streamed_articles": news.STREAMED_ARTICLES,
+    "news/streamed_sentiment": news.STREAMED_SENTIMENT,
     **{
         f"{market}/{name}": dataset
         for market in MARKETS

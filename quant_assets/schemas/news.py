@@ -1,4 +1,6 @@
-"""Contracts of ``news/articles``, ``news/article_sentiment`` and ``us|kr/news_sentiment``."""
+"""Contracts of the articles, crawled and streamed, their tone, and ``us|kr/news_sentiment``."""
+
+from dataclasses import replace
 
 from quant_assets.domain.scoring_config import SENTIMENT_STATUSES
 from quant_assets.schemas.contract import Column, Dataset
@@ -42,6 +44,13 @@ ARTICLES = Dataset(
     ),
 )
 
+STREAMED_ARTICLES = replace(
+    ARTICLES,
+    name="news_streamed_articles",
+    description="News articles that an external crawler sent, by the hour in which they came.",
+    version=1,
+)
+
 ARTICLE_SENTIMENT = Dataset(
     name="news_article_sentiment",
     description="Tone of each article for each symbol that it is about.",
@@ -60,6 +69,15 @@ ARTICLE_SENTIMENT = Dataset(
         AVAILABLE_AT,
         Column("title_key", "string", "Fingerprint of the headline, equal for near-duplicates."),
     ),
+)
+
+# Two runs may score one hour at a time, each with the articles that it found stored: what one of
+# them has not seen must stay.
+STREAMED_SENTIMENT = replace(
+    ARTICLE_SENTIMENT,
+    name="news_streamed_sentiment",
+    description="Tone of each streamed article for each symbol that it is about.",
+    on_rewrite="update",
 )
 
 NEWS_SENTIMENT = Dataset(

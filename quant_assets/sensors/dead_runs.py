@@ -85,7 +85,12 @@ def _repeat(run: dg.DagsterRun) -> dg.RunRequest:
         naming.TAG_REPEATS_LEFT: str(left),
         naming.TAG_REPEAT_OF: run.run_id,
     }
-    return dg.RunRequest(run_key=f"repeat:{run.run_id}", job_name=run.job_name, tags=tags)
+    return dg.RunRequest(
+        run_key=f"repeat:{run.run_id}",
+        job_name=run.job_name,
+        run_config=dict(run.run_config),
+        tags=tags,
+    )
 
 
 def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:

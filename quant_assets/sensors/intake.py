@@ -105,7 +105,7 @@ class _State:
             self._repeat(request, earlier)
             return True
         try:
-            plan = self.routes.plan(request.event, attempt=request.attempt)
+            plan = self._plan(request)
         except RefusedRequestError as error:
             self.letters.append(letter(request.record, error, self.now))
             self.refusals.append(_refusal(request, error, self.now))
@@ -124,11 +124,21 @@ class _State:
         if self._earlier(request):
             return
         try:
-            plan = self.routes.plan(request.event, attempt=request.attempt)
+            plan = self._plan(request)
         except RefusedRequestError:
             return  # its turn comes
         if (run := self._planned(plan)) is not None:
             self._add(request, plan, run)
+
+    def _plan(self, request: _Request) -> RunPlan:
+        """The run for a request; whatever goes wrong with one must not hold up the others."""
+        try:
+            return self.routes.plan(request.event, attempt=request.attempt)
+        except RefusedRequestError:
+            raise
+        except Exception as error:
+            reason = f"the request cannot be worked out: {type(error).__name__}: {error}"
+            raise RefusedRequestError("unexpected", reason) from error
 
     def _earlier(self, request: _Request) -> list[RequestTag]:
         """The same request, or a later attempt of it, where a run has it."""

@@ -12,14 +12,22 @@ import dagster as dg
 
 from quant_assets import naming
 from quant_assets.events.connection import KafkaConnection
-from quant_assets.events.dead_letters import RETENTION_GAP, DeadLetter, bury
+from quant_assets.events.dead_letters import bury
 from quant_assets.events.envelope import EventDecoder
-from quant_assets.events.follower import Cursor, Follower, Gap, Resumed
+from quant_assets.events.follower import Cursor, Follower
 from quant_assets.events.publisher import Publisher
 from quant_assets.events.reading import Record
 from quant_assets.events.requests import RequestTag
 from quant_assets.events.topics import Role, TopicNames
 from quant_assets.resources import ClockResource, EventsResource
+from quant_assets.sensors.common import (
+    REPEATS,
+    free_runs,
+    no_room,
+    partition_tags,
+    report,
+    why_off,
+)
 from quant_assets.sensors.intake import Intake, PlannedRun, take_in
 from quant_assets.sensors.routing import Router
 from quant_assets.settings import Settings
@@ -30,16 +38,6 @@ POLL_SECONDS = 40.0
 """A tick waits so long for a message: Dagster gives up on a sensor after 60 s."""
 BATCH = 1_000
 BUSY_SECONDS = 0.5
-REPEATS = {"dagster/max_retries": "0", naming.TAG_REPEATS_LEFT: "8"}
-"""``run_reconciler`` repeats these runs: Dagster's own retries give up where the code server is
-away at the moment, and where a run was killed after its last step."""
-UNFINISHED = (
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
 
 
 def build_request_sensor(
@@ -69,13 +67,6 @@ def build_request_sensor(
             return tick.run(time.monotonic() + poll_seconds)
 
     return event_requests
-
-
-def why_off(settings: Settings) -> str:
-    """Why there is no Kafka, and what to do about it."""
-    if settings.is_sandbox:
-        return "no broker: `quant dev` and `quant sandbox` each run one in memory"
-    return "KAFKA_BOOTSTRAP_SERVERS is not set: no requests are read"
 
 
 class _Desk:
@@ -132,12 +123,9 @@ class _Tick:
 
     def run(self, deadline: float) -> dg.SensorResult | dg.SkipReason:
         """Wait for messages until ``deadline`` (monotonic) and decide about them."""
-        free_runs = self._wait_for_room(deadline)
-        if free_runs <= 0:
-            return dg.SkipReason(
-                f"{self._settings.event_runs} runs of requests are under way (QUANT_EVENT_RUNS): "
-                "further requests wait in Kafka"
-            )
+        room = self._wait_for_room(deadline)
+        if room <= 0:
+            return no_room(self._settings.event_runs)
         cursor, records = self._read(Cursor.parse(self._context.cursor), deadline)
         if not records:
             return dg.SensorResult(
@@ -148,7 +136,7 @@ class _Tick:
             decoder=self._desk.decoder,
             router=_router(self._settings),
             known=self._known_requests,
-            free_runs=free_runs,
+            free_runs=room,
             now=self._now(),
         )
         bury(self._publisher, intake.letters)
@@ -166,9 +154,9 @@ class _Tick:
 
         Requests wait in Kafka, where they are safe and where later ones join them in one run.
         """
-        mine = dg.RunsFilter(tags={"dagster/sensor_name": NAME}, statuses=list(UNFINISHED))
+        limit = self._settings.event_runs
         while True:
-            free: int = self._settings.event_runs - self._context.instance.get_runs_count(mine)
+            free = free_runs(self._context.instance, NAME, limit)
             if free > 0 or time.monotonic() > deadline or self._is_stopped():
                 return free
             time.sleep(BUSY_SECONDS)
@@ -178,25 +166,11 @@ class _Tick:
         follower = self._desk.follower
         while True:
             resumed = follower.resume(cursor)
-            self._report(resumed)
+            report(resumed, self._publisher, self._context.log, self._now())
             cursor = resumed.cursor
             records = follower.read(BATCH, deadline - time.monotonic(), self._is_stopped)
             if records or self._is_stopped() or time.monotonic() > deadline:
                 return cursor, records
-
-    def _report(self, resumed: Resumed) -> None:
-        """Say what was lost and what began anew; a gap is a dead letter without bytes."""
-        for name in resumed.restarted:
-            self._context.log.warning("%s is a new one: read from its beginning", name)
-        for gap in resumed.gaps:
-            self._context.log.error(
-                "%s/%s: retention removed the offsets %s to %s before they were read",
-                gap.topic,
-                gap.partition,
-                gap.first,
-                gap.end - 1,
-            )
-        bury(self._publisher, [gap_letter(gap, self._now()) for gap in resumed.gaps])
 
     def _known_requests(self, event_ids: Collection[str]) -> Mapping[str, Sequence[RequestTag]]:
         """The tags that runs have for these ids: a request that has one is not run again."""
@@ -226,22 +200,6 @@ class _Tick:
         )
 
 
-def gap_letter(gap: Gap, now: datetime) -> DeadLetter:
-    """The dead letter of messages that were removed unread."""
-    return DeadLetter(
-        origin=gap.origin,
-        code=RETENTION_GAP,
-        reason=f"retention removed the offsets {gap.first} to {gap.end - 1} before they were read",
-        error_class="RetentionGap",
-        value=None,
-        key=None,
-        attempts=1,
-        first_at=now,
-        last_at=now,
-        is_whole=False,
-    )
-
-
 def _router(settings: Settings) -> Router:
     return Router(
         symbols_of=lambda key: {listing.symbol for listing in settings.universe(key)},
@@ -253,15 +211,10 @@ def _router(settings: Settings) -> Router:
 
 def _run_request(run: PlannedRun) -> dg.RunRequest:
     """The run, with all that its answers need as tags."""
-    partition = (
-        {naming.TAG_PARTITION: run.first}
-        if run.first == run.last
-        else {naming.TAG_RANGE_START: run.first, naming.TAG_RANGE_END: run.last}
-    )
     threads = {tag.thread_ts: tag.channel for tag in run.requests.values() if tag.thread_ts}
     thread, channel = next(iter(threads.items()), (None, None))
     tags = {
-        **partition,
+        **partition_tags(run.first, run.last),
         **REPEATS,
         **{naming.TAG_REQUEST_PREFIX + key: tag.text() for key, tag in run.requests.items()},
         **({naming.TAG_THREAD: thread} if thread else {}),

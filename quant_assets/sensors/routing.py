@@ -123,7 +123,9 @@ class Router:
                 f"{_names(sorted(self.series))} - at `$.payload.seriesIds`",
             )
         last = wanted.last or today
-        first = wanted.first or min(last, today) - timedelta(days=1)
+        first = wanted.first or max(
+            min(last, today), FIRST_RELEASE_DAY + timedelta(days=1)
+        ) - timedelta(days=1)
         _check_order(first, last)
         if first < FIRST_RELEASE_DAY or last > today:
             raise RefusedRequestError(
@@ -133,10 +135,8 @@ class Router:
         return RunPlan("macro_sync", first.isoformat(), last.isoformat())
 
     def _news(self, wanted: p.NewsCrawlRequested, now: datetime) -> RunPlan:
-        this_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        hour = this_hour - timedelta(hours=1)
-        if wanted.hour is not None:
-            hour = wanted.hour.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        this_hour = _hour_of(now)
+        hour = this_hour - timedelta(hours=1) if wanted.hour is None else _hour_of(wanted.hour)
         if hour.date() < self.news_start or hour >= this_hour:
             raise RefusedRequestError(
                 "no_partition",
@@ -263,6 +263,16 @@ def _session(chosen: Market, wanted: date | None, now: datetime) -> str:
             "- at `$.payload.session`",
         )
     return wanted.isoformat()
+
+
+def _hour_of(instant: datetime) -> datetime:
+    """The UTC hour of ``instant``; refuses one at the edges of time that has none."""
+    try:
+        return instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    except OverflowError as error:
+        raise RefusedRequestError(
+            "no_partition", f"hour {instant.isoformat()} has no time in UTC - at `$.payload.hour`"
+        ) from error
 
 
 def _check_order(first: date, last: date) -> None:

@@ -224,6 +224,17 @@ def test_a_request_is_served_by(asked: Event[Any], job: str, first: str, last: s
             "2026-03-20T02",
         ),
         (
+            request("news.crawl.requested", hour="9999-12-31T23:30:00-14:00"),
+            "no_partition",
+            "UTC",
+        ),
+        (
+            request("news.crawl.requested", hour="0001-01-01T00:00:00+14:00"),
+            "no_partition",
+            "UTC",
+        ),
+        (request("economic.data.sync.requested", to="0001-01-01"), "invalid_field", "is after"),
+        (
             request("news.crawl.requested", hour="2020-03-20T03:00:00Z"),
             "no_partition",
             "2022-03-01",
