@@ -393,7 +393,7 @@ def test_no_broker_and_no_topic_are_said(tmp_path: Path) -> None:
     with platform(tmp_path / "none") as p:
         stream = Stream(p, KafkaConnection("nowhere:1"))
         assert stream.tick() == []
-        assert "make dev" in stream.skipped
+        assert "quant dev" in stream.skipped
         live = Settings(QUANT_PROFILE="live", QUANT_HOME=str(tmp_path / "live"))
         stream.platform.settings = live
         assert stream.tick() == []

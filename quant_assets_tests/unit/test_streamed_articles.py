@@ -198,13 +198,13 @@ def _record(
     return Record(message)
 
 
-def _plan(records: Sequence[Record], *, now_hours: float = 12, free_runs: int = 4) -> Plan:
+def _plan(records: Sequence[Record], *, now_hours: float = 12, room: int = 4) -> Plan:
     return plan_runs(
         records,
         EventDecoder(TopicNames()),
         first_hour=TEN,
         now=TEN + timedelta(hours=now_hours),
-        free_runs=free_runs,
+        room=room,
     )
 
 
@@ -229,17 +229,17 @@ def test_neighbouring_hours_are_one_run_and_hours_without_messages_are_in_none()
 
 def test_a_partition_is_left_where_more_runs_than_free_were_needed() -> None:
     records = [_record(0, 0), _record(3, 1), _record(6, 2), _record(0, 3)]
-    plan = _plan([*records, _record(3.5, 9, partition=1)], free_runs=2)
+    plan = _plan([*records, _record(3.5, 9, partition=1)], room=2)
     assert _runs(plan) == [(0, 0, {0: (0, 1)}), (3, 3, {0: (1, 2), 1: (9, 10)})]
     assert [r.origin.offset for r in plan.taken] == [0, 1, 9]
 
 
 @given(
     hours=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 11)), max_size=30),
-    free_runs=st.integers(1, 4),
+    room=st.integers(1, 4),
 )
 def test_every_message_is_in_one_run_of_its_hour_and_reading_goes_on(
-    hours: list[tuple[int, int]], free_runs: int
+    hours: list[tuple[int, int]], room: int
 ) -> None:
     records, offsets = [], [0, 0, 0]
     for partition, hour in hours:
@@ -247,8 +247,8 @@ def test_every_message_is_in_one_run_of_its_hour_and_reading_goes_on(
         offsets[partition] += 1
     left, seen, ticks = records, [], 0
     while left:
-        plan = _plan(left, free_runs=free_runs)
-        assert 1 <= len(plan.runs) <= free_runs
+        plan = _plan(left, room=room)
+        assert 1 <= len(plan.runs) <= room
         for record in plan.taken:
             place, offset = record.origin.partition, record.origin.offset
             covering = [
