@@ -25,7 +25,8 @@ def _no_outside_network() -> None:
 def _no_settings_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Work in an empty directory without the platform's variables: a checkout may have a .env."""
     for name in list(os.environ):
-        if name == "DAGSTER_HOME" or (name.startswith("QUANT_") and name != "QUANT_TEST_DATA"):
+        is_ours = name.startswith(("QUANT_", "KAFKA_", "DAGSTER_"))
+        if is_ours and name != "QUANT_TEST_DATA":
             del os.environ[name]
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
     os.chdir(tmp_path_factory.mktemp("work"))

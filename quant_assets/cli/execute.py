@@ -14,13 +14,13 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quant_assets.cli.plan import Task
 from quant_assets.errors import QuantAssetsError
+from quant_assets.sandbox.server import interruptions
 from quant_assets.sensors.dead_runs import TAG_HOST, TAG_PID, close_run
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def run_tasks(
         for task in tasks:
             run_id = str(uuid.uuid4())
             running.append(_Running(task, run_id, pool.submit(execute, task, run_id)))
-        with _interruptible() as interrupted:
+        with interruptions(signal.SIGINT) as interrupted:
             while running:
-                if interrupted.wait(POLL_SECONDS):
+                if interrupted(POLL_SECONDS):
                     _interrupt(pool, running, instance)
                     raise KeyboardInterrupt
                 for item in list(running):
@@ -81,24 +81,9 @@ def run_tasks(
                         outcome = _outcome_of(item)
                         outcomes.append(outcome)
                         on_end(outcome)
-            if interrupted.is_set():
+            if interrupted(0.0):
                 raise KeyboardInterrupt
     return outcomes
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an event.
-
-    As an exception it may strike inside a destructor or a database's callback, where Python
-    ignores it, and the command would go on.
-    """
-    interrupted = threading.Event()
-    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _interrupt(

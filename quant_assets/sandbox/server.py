@@ -8,12 +8,16 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from quant_assets.errors import BadConfigurationError
+from quant_assets.sandbox import locate
+from quant_assets.sandbox.broker import EmbeddedBroker, notice
 from quant_assets.sandbox.faults import Fault, FaultBook, fault_from_dict
 from quant_assets.sandbox.http_server import LoopbackServer, RawRequest, Reply
 from quant_assets.sandbox.news import FEEDS
@@ -21,7 +25,6 @@ from quant_assets.sandbox.request_log import LoggedRequest, RequestLog
 from quant_assets.sandbox.routing import Vendors, route
 from quant_assets.sandbox.wire import Request, Response, html_response, json_response
 
-SERVICE = "quant-assets-sandbox"
 CONTROL_PREFIX = "/_sandbox/"
 
 
@@ -29,7 +32,8 @@ class Sandbox:
     """All vendors on one loopback address.
 
     ``data_dir`` holds recorded files to replay; without it the market is simulated from ``seed``.
-    ``now`` is the vendors' clock: they know nothing later. ``port`` 0 takes a free one.
+    ``now`` is the vendors' clock: they know nothing later. ``port`` 0 takes a free one. With
+    ``broker`` a Kafka broker runs beside them.
     """
 
     def __init__(
@@ -39,11 +43,13 @@ class Sandbox:
         data_dir: Path | None = None,
         port: int = 0,
         now: Callable[[], datetime] | None = None,
+        broker: bool = False,
     ) -> None:
         self.seed = seed
         self.data_dir = None if data_dir is None else data_dir.absolute()
         self.faults = FaultBook(seed)
         self.requests = RequestLog()
+        self.broker = EmbeddedBroker() if broker else None
         self._clock = now or _utc_now
         self._port = port
         self._vendors = Vendors(seed, self.data_dir)
@@ -61,10 +67,14 @@ class Sandbox:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
+    def kafka_servers(self) -> str | None:
+        """Bootstrap servers of the broker, None without one."""
+        return None if self.broker is None else self.broker.bootstrap_servers
+
+    @property
     def identity(self) -> dict[str, object]:
         """What the health call answers."""
-        data_dir = None if self.data_dir is None else str(self.data_dir)
-        return {"service": SERVICE, "seed": self.seed, "data_dir": data_dir}
+        return {"service": locate.SERVICE, **locate.source(self.seed, self.data_dir)}
 
     def start(self) -> str:
         """Serve in daemon threads; gives the base address."""
@@ -83,6 +93,7 @@ class Sandbox:
                 name="sandbox",
                 daemon=True,
             ).start()
+            self._start_broker()
         return self.url
 
     def stop(self) -> None:
@@ -93,6 +104,16 @@ class Sandbox:
             server.shutdown()
             server.close_connections()
             server.server_close()
+        if self.broker is not None:
+            self.broker.stop()
+
+    def _start_broker(self) -> None:
+        try:
+            if self.broker is not None:
+                self.broker.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __enter__(self) -> "Sandbox":
         self.start()
@@ -156,31 +177,60 @@ class Sandbox:
         return json_response([fault.as_dict() for fault in self.faults.all()])
 
 
-def serve(*, home: Path, seed: int, data_dir: Path | None, port: int) -> None:
-    """Serve in the foreground until SIGINT or SIGTERM, recorded in ``home`` meanwhile."""
-    from quant_assets.sandbox import locate
+def serve(*, home: Path, seed: int, data_dir: Path | None, port: int, broker: bool = False) -> None:
+    """Serve in the foreground until SIGINT or SIGTERM, recorded in ``home`` meanwhile.
 
-    stopped = threading.Event()
+    With ``broker`` there is a Kafka broker for as long: the one of ``home``, or one started here.
+    """
+    with (
+        interruptions(signal.SIGINT, signal.SIGTERM) as interrupted,
+        Sandbox(seed=seed, data_dir=data_dir, port=port) as sandbox,
+    ):
+        locate.record(home, sandbox)
+        try:
+            with locate.Keeper(home, seed=seed, data_dir=data_dir, broker=broker) as keeper:
+                _say(_welcome(sandbox, keeper.kafka_servers))
+                while not interrupted(locate.RENEW_SECONDS):
+                    if (moved := keeper.renew()) is not None:
+                        _say(notice(moved))
+        finally:
+            locate.forget(home)
+
+
+@contextmanager
+def interruptions(*numbers: signal.Signals) -> Iterator[Callable[[float], bool]]:
+    """Catch signals; gives the function that waits some seconds for one and tells if it came.
+
+    As an exception Ctrl-C may strike inside a destructor or a database's callback, where Python
+    ignores it. The signals go through a queue because its ``put`` may interrupt its ``get``: the
+    ``set`` of an event would wait for ever for the ``wait`` that it interrupts.
+    """
+    caught: SimpleQueue[int] = SimpleQueue()
+
+    def interrupted(seconds: float) -> bool:
+        try:
+            caught.get(timeout=seconds) if seconds else caught.get_nowait()
+        except Empty:
+            return False
+        return True
+
     previous = {
-        number: signal.signal(number, lambda *_: stopped.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda caught_number, _: caught.put(caught_number))
+        for number in numbers
     }
     try:
-        with Sandbox(seed=seed, data_dir=data_dir, port=port) as sandbox:
-            locate.record(home, sandbox)
-            try:
-                sys.stdout.write(_welcome(sandbox) + "\n")
-                sys.stdout.flush()
-                while not stopped.wait(3600.0):
-                    continue
-            finally:
-                locate.forget(home)
+        yield interrupted
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _welcome(sandbox: Sandbox) -> str:
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _welcome(sandbox: Sandbox, kafka_servers: str | None) -> str:
     base = sandbox.url
     source = f"seed {sandbox.seed}" if sandbox.data_dir is None else f"files of {sandbox.data_dir}"
     lines = [
@@ -191,6 +241,7 @@ def _welcome(sandbox: Sandbox) -> str:
         *(f"  RSS                 {base}/rss/{feed}.xml" for feed in FEEDS),
         f"  Slack API           {base}/api/",
         f"  Slack channels      {base}/slack",
+        *([] if kafka_servers is None else [notice(kafka_servers)]),
         "stop with Ctrl-C",
     ]
     return "\n".join(lines)

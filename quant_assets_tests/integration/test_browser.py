@@ -72,7 +72,7 @@ def free_port() -> int:
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """End the process and all that it started: politely, then for good."""
-    for number, seconds in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 15.0)):
+    for number, seconds in ((signal.SIGTERM, 60.0), (signal.SIGKILL, 15.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         deadline = time.monotonic() + seconds
@@ -227,7 +227,7 @@ def browser(
 
 def test_the_lineage_shows_the_groups(browser: Browser) -> None:
     browser.open("/asset-groups")
-    for group, count in (("prices", 2), ("news", 2), ("macro", 2), ("analysis", 8)):
+    for group, count in (("prices", 2), ("news", 4), ("macro", 2), ("analysis", 8)):
         browser.see(f"\n{group}\n{count}\n")
 
 

@@ -46,7 +46,7 @@ def campaign(
     topic = NAMES.topic(PRICE)
     for _ in range(REQUESTS):
         event_id = str(uuid.UUID(int=draw.getrandbits(128), version=4))
-        day = draw.choice(["2026-03-16", "2026-03-17", "2026-03-18", "2026-03-19"])
+        day = f"2026-03-{draw.choice([9, 10, 11, 12, 16, 17, 18, 19]):02}"
         payload = {"market": draw.choice(["us", "kr"]), "session": day}
         sent[event_id] = envelope(PRICE, payload, event_id)
         target.send(topic, sent[event_id], draw.choice([b"us", b"kr", None]))

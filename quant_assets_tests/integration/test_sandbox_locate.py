@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from quant_assets.sandbox import broker as broker_module
 from quant_assets.sandbox import locate
+from quant_assets.sandbox.broker import EmbeddedBroker
 from quant_assets.sandbox.server import Sandbox
 
 DEADLINE_SECONDS = 30.0
@@ -115,3 +117,118 @@ def test_the_foreground_server_records_and_forgets_itself(tmp_path: Path) -> Non
     assert not record.exists()
     for part in ("/fred", "/query", "/rss/korea.xml", "/slack", "Yahoo"):
         assert part in printed
+
+
+def kafka(home: Path, seed: int = 3) -> str | None:
+    return locate.kafka_servers(home, seed=seed, data_dir=None)
+
+
+def test_the_broker_of_a_recorded_sandbox_is_found(tmp_path: Path) -> None:
+    assert kafka(tmp_path) is None
+    with Sandbox(seed=3, broker=True) as sandbox:
+        locate.record(tmp_path, sandbox)
+        assert kafka(tmp_path) == sandbox.kafka_servers
+        assert kafka(tmp_path, seed=4) is None
+        assert locate.kafka_servers(tmp_path, seed=3, data_dir=tmp_path) is None
+        assert locate.ensure(tmp_path, seed=3, data_dir=None) == sandbox.url
+        locate.forget(tmp_path)
+        assert kafka(tmp_path) is None
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_sandbox_without_a_broker_records_none(tmp_path: Path) -> None:
+    with Sandbox(seed=3) as sandbox:
+        locate.record(tmp_path, sandbox)
+        assert kafka(tmp_path) is None
+        assert not (tmp_path / locate.BROKER_RECORD_NAME).exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "not json",
+        "[]",
+        "{}",
+        json.dumps({"address": None, "cluster_id": None, "seed": 3, "data_dir": None}),
+        json.dumps({"address": "127.0.0.1:1", "cluster_id": None, "seed": 3, "data_dir": None}),
+        json.dumps({"address": "example.invalid:9092", "seed": 3, "data_dir": None}),
+    ],
+)
+def test_a_wrong_record_of_a_broker_is_not_believed(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / locate.BROKER_RECORD_NAME).write_text(wrong)
+    assert kafka(tmp_path) is None
+    with locate.shared(tmp_path, seed=3, data_dir=None, broker=True):
+        assert kafka(tmp_path) is not None
+
+
+def test_whoever_took_the_port_of_a_broker_is_not_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorded one has gone; another broker, or something that is none, has its port."""
+    monkeypatch.setattr(broker_module, "ANSWER_SECONDS", 0.5)
+    path = tmp_path / locate.BROKER_RECORD_NAME
+    with Sandbox(seed=3, broker=True) as sandbox, EmbeddedBroker() as other:
+        locate.record(tmp_path, sandbox)
+        content = json.loads(path.read_text())
+        for taken_by in (other.bootstrap_servers, sandbox.url.removeprefix("http://")):
+            path.write_text(json.dumps({**content, "address": taken_by}))
+            assert kafka(tmp_path) is None
+        path.write_text(json.dumps(content))
+        assert kafka(tmp_path) == sandbox.kafka_servers
+
+
+def test_a_broker_is_started_beside_a_sandbox_that_has_none(tmp_path: Path) -> None:
+    with Sandbox(seed=3) as sandbox:
+        locate.record(tmp_path, sandbox)
+        before = (tmp_path / locate.RECORD_NAME).read_text()
+        with locate.shared(tmp_path, seed=3, data_dir=None, broker=True) as address:
+            assert address == sandbox.url
+            assert kafka(tmp_path) is not None
+            with locate.Keeper(tmp_path, seed=3, data_dir=None, broker=True) as second:
+                assert second.kafka_servers == kafka(tmp_path)
+            assert kafka(tmp_path) is not None
+        assert kafka(tmp_path) is None
+        assert (tmp_path / locate.RECORD_NAME).read_text() == before
+
+
+def test_without_asking_nobody_gets_a_broker(tmp_path: Path) -> None:
+    with locate.shared(tmp_path, seed=3, data_dir=None):
+        assert kafka(tmp_path) is None
+    with locate.Keeper(tmp_path, seed=3, data_dir=None) as keeper:
+        assert keeper.kafka_servers is None
+
+
+def test_a_keeper_replaces_what_ends_before_it(tmp_path: Path) -> None:
+    sandbox = Sandbox(seed=3, broker=True)
+    sandbox.start()
+    locate.record(tmp_path, sandbox)
+    with locate.Keeper(tmp_path, seed=3, data_dir=None, broker=True) as keeper:
+        assert (keeper.address, keeper.kafka_servers) == (sandbox.url, sandbox.kafka_servers)
+        assert keeper.renew() is None
+        sandbox.stop()
+        moved = keeper.renew()
+        assert moved is not None
+        assert moved == keeper.kafka_servers == kafka(tmp_path)
+        assert health(keeper.address)["seed"] == 3
+        assert locate.ensure(tmp_path, seed=3, data_dir=None) == keeper.address
+        assert keeper.renew() is None
+    assert kafka(tmp_path) is None
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_keeper_records_its_own_again_when_the_record_is_lost(tmp_path: Path) -> None:
+    with locate.Keeper(tmp_path, seed=3, data_dir=None, broker=True) as keeper:
+        own = (keeper.address, keeper.kafka_servers)
+        for path in tmp_path.glob("*.json"):
+            path.unlink()
+        assert keeper.renew() is None
+        assert (keeper.address, keeper.kafka_servers) == own
+        assert kafka(tmp_path) == keeper.kafka_servers
+
+
+def test_a_keeper_leaves_the_records_of_its_successor(tmp_path: Path) -> None:
+    with Sandbox(seed=3, broker=True) as successor:
+        with locate.shared(tmp_path, seed=3, data_dir=None, broker=True):
+            locate.record(tmp_path, successor)
+        assert kafka(tmp_path) == successor.kafka_servers
+        assert locate.ensure(tmp_path, seed=3, data_dir=None) == successor.url
