@@ -19,12 +19,21 @@ ThreadTs = Annotated[
     str, Meta(max_length=64, description="Slack thread that the answer belongs to")
 ]
 Channel = Annotated[str, Meta(max_length=80, description="Slack channel")]
-TaskType = Annotated[str, Meta(max_length=40)]
+TaskType = Annotated[
+    str, Meta(max_length=40, description="crawl_news, macro, us_price, combined_analysis ...")
+]
 Text = Annotated[str, Meta(max_length=20_000)]
 ShortText = Annotated[str, Meta(max_length=1_000)]
 Address = Annotated[str, Meta(pattern=r"\Ahttps?://[!-~]{1,2000}\Z")]
 Instant = Annotated[datetime, Meta(tz=True)]
-Score = Annotated[float, Meta(ge=-1, le=1)]
+Score = Annotated[float, Meta(ge=-1, le=1, description="Negative is bearish, positive bullish")]
+Session = Annotated[date, Meta(description="Trading day of the market, by its local date")]
+Side = Annotated[str, Meta(description="BUY or SELL")]
+Shares = Annotated[float, Meta(description="Shares")]
+Price = Annotated[float, Meta(description="In the market's currency")]
+
+From = Annotated[date, Meta(description="First day of a range, included")]
+To = Annotated[date, Meta(description="Last day of a range, included")]
 
 
 class Payload(
@@ -44,26 +53,29 @@ class Request(Payload, frozen=True, kw_only=True, gc=False):
 
 
 class EconomicDataSyncRequested(Request, frozen=True, kw_only=True, gc=False):
-    """Fetch the macro values released from ``first`` to ``last`` (default yesterday and today)."""
+    """Fetch the macro values released on some days (default yesterday and today)."""
 
-    series_ids: Annotated[tuple[SeriesId, ...], Meta(max_length=MAX_SYMBOLS)] = ()
-    first: date | None = field(default=None, name="from")
-    last: date | None = field(default=None, name="to")
+    series_ids: Annotated[
+        tuple[SeriesId, ...],
+        Meta(max_length=MAX_SYMBOLS, description="Series that must be known; all are fetched"),
+    ] = ()
+    first: From | None = field(default=None, name="from")
+    last: To | None = field(default=None, name="to")
 
 
 class StockPriceSyncRequested(Request, frozen=True, kw_only=True, gc=False):
     """Fetch the bars of a session, or of a range (default the last complete session)."""
 
     market: MarketKey
-    session: date | None = None
-    first: date | None = field(default=None, name="from")
-    last: date | None = field(default=None, name="to")
+    session: Session | None = None
+    first: From | None = field(default=None, name="from")
+    last: To | None = field(default=None, name="to")
 
 
 class NewsCrawlRequested(Request, frozen=True, kw_only=True, gc=False):
     """Fetch the news of an hour (default the last one that is over)."""
 
-    hour: Instant | None = None
+    hour: Annotated[Instant, Meta(description="Any time within the hour")] | None = None
 
 
 class AnalysisRequested(Request, frozen=True, kw_only=True, gc=False):
@@ -73,15 +85,20 @@ class AnalysisRequested(Request, frozen=True, kw_only=True, gc=False):
     """
 
     market: MarketKey | None = None
-    session: date | None = None
-    symbols: Annotated[tuple[Symbol, ...], Meta(max_length=MAX_SYMBOLS)] = ()
+    session: Session | None = None
+    symbols: Annotated[
+        tuple[Symbol, ...],
+        Meta(max_length=MAX_SYMBOLS, description="Symbols that the answer names; none: all"),
+    ] = ()
 
 
 class CommandRequested(Request, frozen=True, kw_only=True, gc=False):
     """A person's command by the name of a task; ``params`` are the fields of its request."""
 
     task_type: TaskType
-    params: dict[str, Any] = field(default_factory=dict)
+    params: Annotated[dict[str, Any], Meta(description="Fields of the task's own request")] = field(
+        default_factory=dict
+    )
 
 
 class NewsArticleCollected(Payload, frozen=True, kw_only=True, gc=False):
@@ -117,9 +134,9 @@ class Outcome(Payload, frozen=True, kw_only=True, gc=False):
     in the UI).
     """
 
-    request_id: str | None = None
-    run_id: str | None = None
-    job: str | None = None
+    request_id: Annotated[str, Meta(description="eventId of the request")] | None = None
+    run_id: Annotated[str, Meta(description="Run in Dagster")] | None = None
+    job: Annotated[str, Meta(description="Job in Dagster")] | None = None
     market: MarketKey | None = None
     thread_ts: ThreadTs | None = None
     channel: Channel | None = None
@@ -129,16 +146,16 @@ class DataUpdated(Outcome, frozen=True, kw_only=True, gc=False):
     """Partitions of a dataset are stored."""
 
     partitions: Partitions
-    rows: int
+    rows: Annotated[int, Meta(description="Rows stored in these partitions")]
     coverage: Coverage | None = None
 
 
 class Failed(Outcome, frozen=True, kw_only=True, gc=False):
     """A request or a run did not succeed: the type of the error, what happened, what to do."""
 
-    error_type: str
-    message: Text
-    step: str | None = None
+    error_type: Annotated[str, Meta(description="Class of the error")]
+    message: Annotated[Text, Meta(description="What happened, and what to do")]
+    step: Annotated[str, Meta(description="Step that failed")] | None = None
     partitions: Partitions | None = None
 
 
@@ -157,9 +174,9 @@ class AnalysisResult(Payload, frozen=True, kw_only=True, gc=False):
     """The result of one symbol. ``status`` is OK, or what is missing; ``reason`` says why."""
 
     symbol: Symbol
-    status: str
+    status: Annotated[str, Meta(description="OK, or what is missing")]
     score: Score | None = None
-    label: str | None = None
+    label: Annotated[str, Meta(description="STRONG_BUY to STRONG_SELL")] | None = None
     parts: AnalysisParts = field(default_factory=AnalysisParts)
     reason: str | None = None
 
@@ -170,10 +187,10 @@ class AnalysisCompleted(Outcome, frozen=True, kw_only=True, gc=False):
     ``data_version`` identifies the stored rows: equal versions are equal rows.
     """
 
-    session: date
+    session: Session
     partitions: Partitions
     results: tuple[AnalysisResult, ...]
-    data_version: str
+    data_version: Annotated[str, Meta(description="Equal for equal rows")]
 
 
 class TradingSignalDetected(Payload, frozen=True, kw_only=True, gc=False):
@@ -183,13 +200,13 @@ class TradingSignalDetected(Payload, frozen=True, kw_only=True, gc=False):
     traded in it.
     """
 
-    signal_type: str
+    signal_type: Side
     symbol: Symbol
-    price: float
-    volume: int
-    strategy_id: str
+    price: Price
+    volume: Annotated[int, Meta(description="Shares traded in the session")]
+    strategy_id: Annotated[str, Meta(description="Strategy and its version")]
     market: MarketKey
-    session: date
+    session: Session
     score: Score
     label: str
 
@@ -201,11 +218,11 @@ class TradingOrderCreated(Payload, frozen=True, kw_only=True, gc=False):
     client_order_id: str
     symbol: Symbol
     market: MarketKey
-    session: date
-    order_type: str
-    side: str
-    quantity: float
-    price: float | None = None
+    session: Session
+    order_type: Annotated[str, Meta(description="MARKET or LIMIT")]
+    side: Side
+    quantity: Shares
+    price: Price | None = None
     status: str
 
 
@@ -216,11 +233,11 @@ class TradingOrderFilled(Payload, frozen=True, kw_only=True, gc=False):
     client_order_id: str
     symbol: Symbol
     market: MarketKey
-    session: date
-    side: str
-    filled_quantity: float
-    filled_price: float
-    commission: float
+    session: Session
+    side: Side
+    filled_quantity: Shares
+    filled_price: Price
+    commission: Price
     status: str
 
 
@@ -230,17 +247,17 @@ class TradingPositionUpdated(Payload, frozen=True, kw_only=True, gc=False):
     position_id: str
     symbol: Symbol
     market: MarketKey
-    session: date
-    quantity: float
-    entry_price: float
-    unrealized_pnl: float
-    status: str
+    session: Session
+    quantity: Shares
+    entry_price: Price
+    unrealized_pnl: Price
+    status: Annotated[str, Meta(description="OPEN or CLOSED")]
 
 
 class StatusUpdated(Outcome, frozen=True, kw_only=True, gc=False):
     """Progress of a run: ``status`` is started, progress, completed or failed."""
 
-    status: str
-    step: str | None = None
-    done: int = 0
-    total: int = 0
+    status: Annotated[str, Meta(description="started, progress, completed or failed")]
+    step: Annotated[str, Meta(description="Step that has just ended")] | None = None
+    done: Annotated[int, Meta(description="Assets that are made")] = 0
+    total: Annotated[int, Meta(description="Assets of the run")] = 0
