@@ -74,6 +74,8 @@ class _Step:
     def succeeded(self) -> None:
         """Tell the progress, and the outcome whose last asset this step has made."""
         total = len(assets_of_run(self._run))
+        if not total:
+            return
         done = self._done()
         if not self._send(self._status("progress", done, total)):
             return

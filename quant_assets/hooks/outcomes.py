@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 
 from quant_assets.errors import QuantAssetsError
-from quant_assets.jobs import NAMED_JOBS
+from quant_assets.jobs import NAMED_JOBS, NEWS_STREAM
 from quant_assets.markets import MARKETS
 from quant_assets.naming import TAG_PUBLISHED
 
@@ -104,7 +104,8 @@ def assets_of_run(run: dg.DagsterRun) -> tuple[str, ...]:
 def _assets(job_name: str, selection: Collection[dg.AssetKey] | None) -> tuple[str, ...]:
     if selection:
         return tuple(sorted(key.to_user_string() for key in selection))
-    return NAMED_JOBS[job_name].assets if job_name in NAMED_JOBS else ()
+    job = NEWS_STREAM if job_name == NEWS_STREAM.name else NAMED_JOBS.get(job_name)
+    return job.assets if job is not None else ()
 
 
 def step_key(asset: str) -> str:

@@ -235,11 +235,14 @@ def test_symbols_too_many_for_a_tag_are_read_from_the_message(p: Platform, heard
         where = {"origin": origin, "symbols_at_origin": True, "request_id": request_id}
         tags |= ask(event_type="analysis.sentiment.request", **where)[1]
     gone, gone_tag = ask(origin="quantiq.analysis.sentiment.request/0/999", symbols_at_origin=True)
-    run_id = execute(p, "us_sentiment_analysis", SESSION, tags={**tags, **gone_tag}).run_id
+    other, other_tag = ask(origin=plain[1], symbols_at_origin=True)
+    tags |= {**gone_tag, **other_tag}
+    run_id = execute(p, "us_sentiment_analysis", SESSION, tags=tags).run_id
     said = {s.key: s.payload["results"] for s in heard.of(run_id, "analysis.sentiment.completed")}
     assert [r["symbol"] for r in said[plain[0]]] == asked
     assert [r["symbol"] for r in said[command[0]]] == ["AAPL", "NOPE"]
     assert [r["symbol"] for r in said[gone]] == list(SYMBOLS), "gone: all symbols"
+    assert [r["symbol"] for r in said[other]] == list(SYMBOLS), "another message is there"
 
 
 def test_a_symbol_of_the_universe_without_a_bar_has_no_data(

@@ -16,6 +16,7 @@ import pytest
 
 from quant_assets.errors import TransientError
 from quant_assets.events.envelope import derived_id
+from quant_assets.events.publisher import Publisher
 from quant_assets.hooks.outcomes import is_published, published_tag
 from quant_assets.naming import TAG_PARTITION, TAG_RANGE_END, TAG_RANGE_START
 from quant_assets.resources import ClockResource, build_resources
@@ -249,6 +250,7 @@ def test_many_runs_take_several_ticks_and_none_is_left_behind(
         run = started_run(p, **{"n": str(number)})
         report(p, run, dg.DagsterEventType.RUN_CANCELED)
         runs.append(run.run_id)
+    before = datetime.now(UTC)
     said = [outbox.tick() for _ in range(4)]
     assert said == [
         "sent the outcome of 3 run(s); the others follow",
@@ -256,6 +258,7 @@ def test_many_runs_take_several_ticks_and_none_is_left_behind(
         "sent the outcome of 2 run(s)",
         "every outcome is sent",
     ]
+    assert before <= datetime.fromisoformat(str(outbox.cursor)), "marked runs are passed"
     for run_id in runs:
         assert len(heard.of(run_id, "stock.price.failed")) == 1
 
@@ -273,7 +276,9 @@ def test_runs_that_ended_at_the_same_instant_are_all_found(
         )
         p.instance.run_storage.handle_run_event(run.run_id, event, at)
         runs.append(run.run_id)
-    outbox.tick()
+    found = outbox_module.finished_runs(p.instance, at - timedelta(seconds=1), datetime.now(UTC))
+    assert sorted(record.dagster_run.run_id for record in found) == sorted(runs)
+    assert outbox.tick() == "sent the outcome of 7 run(s)"
     for run_id in runs:
         assert len(heard.of(run_id, "stock.price.failed")) == 1
 
@@ -402,6 +407,32 @@ def test_a_run_of_two_outcomes_is_marked_when_both_are_sent(
         assert heard.only(run_id, event_type).payload["step"] == "us__prices"
 
 
+def test_a_run_of_which_one_outcome_is_sent_is_not_marked(
+    tmp_path: Path, broker: EmbeddedBroker, heard: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = Publisher.publish
+
+    def loses_the_second(self: Publisher, events: Any, **how: Any) -> None:
+        if any(event.event_type == "analysis.technical.completed" for _, event in events):
+            raise TransientError("the broker is gone")
+        publish(self, events, **how)
+
+    servers = {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
+    with platform(tmp_path, us=["AAPL"], **servers) as p:
+        job = next(
+            job.name for job in p.defs.resolve_all_job_defs() if job.name.startswith("__ASSET_JOB")
+        )
+        chosen = ["us/prices", "us/technical_indicators", "us/technical_score"]
+        with monkeypatch.context() as patch:
+            patch.setattr(Publisher, "publish", loses_the_second)
+            run_id = execute(p, job, DAYS[-1], assets=chosen).run_id
+        assert len(heard.of(run_id, "stock.price.updated")) == 1
+        assert not published(p, run_id)
+        assert Outbox.of(p).tick() == "sent the outcome of 1 run(s)"
+    assert len(heard.of(run_id, "analysis.technical.completed")) == 1
+    assert len({said.id for said in heard.of(run_id, "stock.price.updated")}) == 1
+
+
 KILLED_BEFORE_THE_MARK = """
 import os, signal, sys
 import dagster as dg
@@ -414,7 +445,7 @@ def die(self, run_id, tags):
     os.kill(os.getpid(), signal.SIGKILL)
 
 dg.DagsterInstance.add_run_tags = die
-events.WAIT_SECONDS = 60.0
+resource_events.WAIT_SECONDS = 60.0
 values = Settings()
 clock = ClockResource(fixed_now=sys.argv[1])
 defs = build_defs(values, resource_overrides={**build_resources(values), "clock": clock})

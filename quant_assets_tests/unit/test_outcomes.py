@@ -104,6 +104,12 @@ def test_a_part_of_a_named_job_is_told_by_what_it_makes() -> None:
     assert told("macro_sync", "macro/observations") == ["macro/observations"]
 
 
+def test_a_job_that_nobody_asks_for_has_progress_and_no_outcome() -> None:
+    assert outcomes_of("news_stream", None) == []
+    made = assets_of_run(run(job_name="news_stream"))
+    assert made == ("news/streamed_articles", "news/streamed_sentiment")
+
+
 def test_an_unknown_job_has_no_outcome() -> None:
     assert outcomes_of("something_else", None) == []
 
