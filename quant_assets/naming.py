@@ -28,7 +28,8 @@ TAG_REPEATS_LEFT = "quant/repeats_left"
 TAG_REPEAT_OF = "quant/repeat_of"
 """Run tag: the run whose process died, which this one repeats."""
 TAG_PUBLISHED = "quant/published"
-"""Run tag: the events that tell how the run ended are with Kafka."""
+"""Run tag: when the events that tell how the run ended were taken by Kafka, and the run's own id,
+because a repeated run gets a copy of its tags: read it with ``is_published``."""
 
 ASSET_REQUESTS = ["kafka", "requests"]
 """Key of the asset that stands for the request topics; each tick is an observation of it."""

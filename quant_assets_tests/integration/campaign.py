@@ -29,7 +29,7 @@ from quant_assets.events.publisher import Outgoing, Publisher
 from quant_assets.events.reading import Record, read_topic
 from quant_assets.events.topics import Role, TopicNames, event_types
 from quant_assets.naming import TAG_REQUEST_PREFIX
-from quant_assets.settings import Settings
+from quant_assets.settings import Settings, read_settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAMES = TopicNames()
@@ -216,7 +216,7 @@ def installation(
     def process(name: str, *command: str) -> Process:
         return Process(name, command, environment, home)
 
-    settings = Settings(**{k: v for k, v in given.items() if k != "DAGSTER_HOME"})
+    settings = read_settings(**{k: v for k, v in given.items() if k != "DAGSTER_HOME"})
     sandbox = process("sandbox", str(binaries / "quant"), "sandbox")
     sandbox.start()
     try:
