@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run dev test test-browser lint bench lock clean
+.PHONY: run dev test test-browser test-kafka lint bench lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/quant setup >/dev/null
@@ -19,11 +19,15 @@ dev: $(VENV)/.run
 	@$(BIN)/quant dev $(ARGS)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser and not kafka" $(ARGS)
 
 # Needs chromium and chromium-driver (Debian packages).
 test-browser: $(VENV)/.test
 	$(BIN)/python -m pytest -m browser $(ARGS)
+
+# Needs Java 17 or later and Maven (Debian packages): a real Apache Kafka, kept in .venv/kafka.
+test-kafka: $(VENV)/.test $(VENV)/.kafka
+	$(BIN)/python -m pytest -m kafka $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -58,4 +62,10 @@ $(VENV)/.run: $(VENV)/.created requirements.lock pyproject.toml
 
 $(VENV)/.test: $(VENV)/.run requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.kafka: quant_assets_tests/kafka/pom.xml | $(VENV)/.test
+	rm -rf $(VENV)/kafka
+	mvn --quiet --batch-mode --strict-checksums --file $< dependency:copy-dependencies \
+		-DoutputDirectory=$(CURDIR)/$(VENV)/kafka
 	@touch $@
