@@ -1,8 +1,13 @@
 """How to reach Kafka. What belongs here: the settings of librdkafka's clients, with why."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from quant_assets.errors import BadConfigurationError
+
+T = TypeVar("T")
 
 REPEAT_SECONDS = 60.0
 
@@ -32,6 +37,28 @@ EMBEDDED_FETCH_WAIT_MS = 10
 """The sandbox's broker does not wake a waiting fetch when a message comes."""
 FETCH_WAIT_MS = 100
 """Other questions on the connection wait behind a fetch, hence not Kafka's 500."""
+
+
+SESSION_TIMEOUT_MS = 6_000
+"""Closing waits so long for an offset that was being committed while the broker went away."""
+
+
+def _note(error: Any) -> None:
+    """Log what no call tells: with a wrong password they all say that the broker is away."""
+    LOG.error("%s: %s", error.name(), error.str())
+
+
+def open_client(kind: Callable[[dict[str, Any]], T], settings: dict[str, Any]) -> T:
+    """A client of librdkafka; raises ``BadConfigurationError`` if it refuses the settings."""
+    from confluent_kafka import KafkaException
+
+    try:
+        return kind(settings)
+    except KafkaException as error:
+        raise BadConfigurationError(
+            f"Kafka's client refuses its settings: {error.args[0].str()}; check the variables "
+            "KAFKA_..."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -70,6 +97,7 @@ class KafkaConnection:
             "reconnect.backoff.max.ms": 2_000,
             "topic.metadata.refresh.interval.ms": 30_000,
             "logger": LOG,
+            "error_cb": _note,
             **{name: value for name, value in given.items() if value},
         }
 
@@ -86,10 +114,14 @@ class KafkaConnection:
         }
 
     def consumer(self, group: str) -> dict[str, Any]:
-        """A reader that is told its offsets; ``group`` only names where lag is watched."""
+        """A reader that is told its offsets; ``group`` only names where lag is watched.
+
+        With a full queue librdkafka pauses a second before it fetches again, unless told otherwise.
+        """
         return {
             **self.client(),
             "group.id": group,
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
@@ -97,4 +129,5 @@ class KafkaConnection:
             "allow.auto.create.topics": self.is_embedded,
             "fetch.wait.max.ms": EMBEDDED_FETCH_WAIT_MS if self.is_embedded else FETCH_WAIT_MS,
             "queued.max.messages.kbytes": 16_384,
+            "fetch.queue.backoff.ms": 10,
         }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from quant_assets.errors import TransientError
-from quant_assets.events.connection import KafkaConnection
+from quant_assets.events.connection import KafkaConnection, open_client
 from quant_assets.events.dead_letters import Origin
 from quant_assets.events.reading import (
     ANSWER_SECONDS,
@@ -232,7 +232,7 @@ class Follower:
         if self._consumer is None:
             from confluent_kafka import Consumer
 
-            self._consumer = Consumer(self._connection.consumer(self._group))
+            self._consumer = open_client(Consumer, self._connection.consumer(self._group))
         return self._consumer
 
     def _is_due(self) -> bool:
@@ -308,7 +308,7 @@ def _topic_ids(connection: KafkaConnection, topics: list[str]) -> dict[str, str]
 
     if not topics:
         return {}
-    admin = AdminClient(connection.client())
+    admin = open_client(AdminClient, connection.client())
     answers = admin.describe_topics(TopicCollection(topics), request_timeout=ANSWER_SECONDS)
     found = {}
     for topic, answer in answers.items():

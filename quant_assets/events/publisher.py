@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from quant_assets.errors import TransientError
-from quant_assets.events.connection import KafkaConnection
+from quant_assets.events.connection import KafkaConnection, open_client
 from quant_assets.events.envelope import Event, encode
 from quant_assets.events.topics import TopicNames
 
@@ -111,13 +111,14 @@ class Publisher:
             if self._producer is None:
                 from confluent_kafka import Producer
 
-                self._producer = Producer(self.connection.producer())
+                self._producer = open_client(Producer, self.connection.producer())
             return self._producer
 
     def _unacknowledged(self, delivery: "_Delivery", wait: float) -> TransientError:
         return TransientError(
             f"Kafka at {self.connection.bootstrap_servers} has not acknowledged "
-            f"{delivery.left} of {delivery.total} message(s) within {wait:g} s: is the broker up?"
+            f"{delivery.left} of {delivery.total} message(s) within {wait:g} s: "
+            "is it up, does it let us in?"
         )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from quant_assets.errors import BadDataError, TransientError
-from quant_assets.events.connection import KafkaConnection
+from quant_assets.events.connection import KafkaConnection, open_client
 from quant_assets.events.dead_letters import Origin
 from quant_assets.events.publisher import Headers
 
@@ -75,7 +75,7 @@ def consumer(connection: KafkaConnection, group: str = READER_GROUP) -> "Iterato
     """A consumer that is closed at the end."""
     from confluent_kafka import Consumer
 
-    reader = Consumer(connection.consumer(group))
+    reader = open_client(Consumer, connection.consumer(group))
     try:
         yield reader
     finally:
@@ -92,7 +92,9 @@ def metadata(
         return reader.list_topics(timeout=timeout_seconds)
     except KafkaException as error:
         where = f"Kafka at {servers}" if servers else "Kafka"
-        raise TransientError(f"{where} does not answer: {error.args[0].str()}") from error
+        raise TransientError(
+            f"{where} does not answer ({error.args[0].str()}): is it up, does it let us in?"
+        ) from error
 
 
 def topic_partitions(
