@@ -98,9 +98,11 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def text(self) -> str:
+        return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
+
     def tail(self, lines: int = 30) -> str:
-        text = self.log.read_text("utf-8", "replace") if self.log.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(self.text().splitlines()[-lines:])
 
 
 @dataclass
@@ -112,6 +114,7 @@ class Installation:
     environment: dict[str, str]
     connection: KafkaConnection
     instance: dg.DagsterInstance
+    binaries: Path
     sandbox: Process
     server: Process
     daemon: Process
@@ -237,6 +240,7 @@ def installation(
                 environment,
                 connection,
                 instance,
+                binaries,
                 sandbox,
                 process("server", str(binaries / "dagster"), *serve),
                 process("daemon", str(binaries / "dagster-daemon"), *watch),
