@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from quant_assets.assets.analysis import build_analysis
+from quant_assets.assets.kafka_topics import build_kafka_topics
 from quant_assets.assets.macro import build_macro
 from quant_assets.assets.news import build_news
 from quant_assets.assets.news_stream import build_news_stream
@@ -22,6 +23,7 @@ from quant_assets.jobs import build_jobs
 from quant_assets.markets import MARKETS
 from quant_assets.resources import build_resources
 from quant_assets.sensors.articles import build_article_sensor
+from quant_assets.sensors.dead_letters import build_dead_letter_sensor
 from quant_assets.sensors.dead_runs import build_reconciler_sensor
 from quant_assets.sensors.outbox import build_outbox_sensor
 from quant_assets.sensors.requests import build_request_sensor
@@ -48,7 +50,7 @@ def build_defs(
     ]
     hooks = build_completion_hooks()
     return dg.Definitions(
-        assets=[asset.with_hooks(hooks) for asset in assets],
+        assets=[*(asset.with_hooks(hooks) for asset in assets), *build_kafka_topics()],
         asset_checks=[
             *build_schema_checks(),
             *build_coverage_checks(),
@@ -61,6 +63,7 @@ def build_defs(
             build_request_sensor(jobs),
             build_article_sensor(),
             build_outbox_sensor(values),
+            build_dead_letter_sensor(),
             build_reconciler_sensor(jobs),
         ],
         resources={**build_resources(values), **(resource_overrides or {})},

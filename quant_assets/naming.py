@@ -6,6 +6,7 @@ GROUP_PRICES = "prices"
 GROUP_MACRO = "macro"
 GROUP_NEWS = "news"
 GROUP_ANALYSIS = "analysis"
+GROUP_EVENTS = "events"
 
 POOL_YAHOO = "yahoo"
 POOL_FRED = "fred"
@@ -32,7 +33,9 @@ TAG_PUBLISHED = "quant/published"
 because a repeated run gets a copy of its tags: read it with ``is_published``."""
 
 ASSET_REQUESTS = ["kafka", "requests"]
-"""Key of the asset that stands for the request topics; each tick is an observation of it."""
+ASSET_ARTICLES = ["kafka", "articles"]
+ASSET_DEAD_LETTERS = ["kafka", "dead_letters"]
+"""Keys of the assets that stand for Kafka's topics; a tick that read something observes them."""
 
 INCOMPLETE = "quant/incomplete"
 """``DataFrame.attrs`` key: why the rows are not all that there should be.

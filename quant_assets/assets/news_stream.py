@@ -78,6 +78,7 @@ def _streamed_articles(first_day: date, versions: Versions) -> dg.AssetsDefiniti
     @dg.asset(
         **dataset_spec(STREAMED, group=naming.GROUP_NEWS, kinds={"kafka"}, versions=versions),
         partitions_def=stream_hours(first_day),
+        deps=[dg.AssetKey(naming.ASSET_ARTICLES)],
         backfill_policy=SINGLE_RUN,
         retry_policy=VENDOR_RETRY,
     )

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
+from quant_assets import naming
 from quant_assets.assets.news_stream import STEP
 from quant_assets.events.dead_letters import DeadLetter, bury
 from quant_assets.events.envelope import BadEventError, EventDecoder
@@ -28,6 +29,7 @@ from quant_assets.sensors.common import (
     REPEATS,
     free_runs,
     no_room,
+    observation,
     partition_tags,
     report,
     why_off,
@@ -103,8 +105,9 @@ class _Tick:
         cursor = self._resume()
         if not cursor.topics.keys() & set(topics):
             return dg.SkipReason(f"no topic yet: {', '.join(topics)}")
+        records = self._read()
         plan = plan_runs(
-            self._read(),
+            records,
             self._decoder,
             first_hour=datetime.combine(first_day, datetime.min.time(), UTC),
             now=self._now,
@@ -118,6 +121,17 @@ class _Tick:
             run_requests=[_run_request(run) for run in plan.runs],
             skip_reason=None if plan.runs else dg.SkipReason(told),
             cursor=cursor.text(),
+            asset_events=[self._seen(records, plan)] if records else [],
+        )
+
+    def _seen(self, records: Sequence[Record], plan: "Plan") -> dg.AssetObservation:
+        return observation(
+            naming.ASSET_ARTICLES,
+            records,
+            len(plan.taken),
+            self._follower,
+            runs=len(plan.runs),
+            dead_letters=len(plan.letters),
         )
 
     def _resume(self) -> Cursor:

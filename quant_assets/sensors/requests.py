@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -24,6 +24,7 @@ from quant_assets.sensors.common import (
     REPEATS,
     free_runs,
     no_room,
+    observation,
     partition_tags,
     report,
     why_off,
@@ -146,7 +147,7 @@ class _Tick:
         return dg.SensorResult(
             run_requests=[_run_request(run) for run in intake.runs],
             cursor=cursor.text(),
-            asset_events=[self._observation(records, intake)],
+            asset_events=[self._seen(records, intake)],
         )
 
     def _wait_for_room(self, deadline: float) -> int:
@@ -183,20 +184,15 @@ class _Tick:
                 known[event_id] += [RequestTag.parse(value) for value in values]
         return known
 
-    def _observation(self, records: Sequence[Record], intake: Intake) -> dg.AssetObservation:
-        """The tick in figures, for the plots of the asset ``kafka/requests`` in the UI."""
-        oldest = min(record.sent_at for record in records)
-        waited = (datetime.now(UTC) - oldest).total_seconds()
-        return dg.AssetObservation(
-            asset_key=naming.ASSET_REQUESTS,
-            metadata={
-                "messages": intake.taken,
-                "runs": len(intake.runs),
-                "repeated": intake.repeated,
-                "dead_letters": len(intake.letters),
-                "waiting_in_kafka": self._desk.follower.lag() + len(records) - intake.taken,
-                "oldest_waited_seconds": round(max(0.0, waited), 3),
-            },
+    def _seen(self, records: Sequence[Record], intake: Intake) -> dg.AssetObservation:
+        return observation(
+            naming.ASSET_REQUESTS,
+            records,
+            intake.taken,
+            self._desk.follower,
+            runs=len(intake.runs),
+            repeated=intake.repeated,
+            dead_letters=len(intake.letters),
         )
 
 

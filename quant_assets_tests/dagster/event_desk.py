@@ -24,6 +24,7 @@ from quant_assets.events.topics import TopicNames
 from quant_assets.resources import ClockResource, build_resources
 from quant_assets.sandbox import locate
 from quant_assets.sandbox.server import Sandbox
+from quant_assets.sensors.dead_letters import build_dead_letter_sensor
 from quant_assets.sensors.requests import build_request_sensor
 from quant_assets.settings import Settings
 
@@ -41,6 +42,8 @@ class EventDesk:
     now: datetime
     cursor: str | None = None
     skipped: str = ""
+    letters_cursor: str | None = None
+    observed: list[dg.AssetObservation] = field(default_factory=list)
     requested: list[dg.RunRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -104,12 +107,28 @@ class EventDesk:
             return []
         if keep_cursor:
             self.cursor = result.cursor
+        self.observed += [e for e in result.asset_events if isinstance(e, dg.AssetObservation)]
         asked = list(result.run_requests or [])
         self.requested += asked
         if launch:
             for request in asked:
                 self.create_run(request)
         return asked
+
+    def count_dead_letters(self) -> list[dg.AssetObservation]:
+        """Evaluate the sensor that counts the dead letters; what it has observed."""
+        events = build_resources(self.settings)["events"]
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.letters_cursor,
+            definitions=self._defs,
+            resources={"events": events, "clock": ClockResource()},
+        ) as context:
+            result = build_dead_letter_sensor()(context)
+        if not isinstance(result, dg.SensorResult):
+            return []
+        self.letters_cursor = result.cursor
+        return [e for e in result.asset_events if isinstance(e, dg.AssetObservation)]
 
     def create_run(self, request: dg.RunRequest) -> dg.DagsterRun:
         """The run of a request, as the daemon creates it."""

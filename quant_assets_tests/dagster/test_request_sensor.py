@@ -256,3 +256,18 @@ def test_without_a_broker_the_sensor_skips_and_says_how_to_get_one(tmp_path: Pat
         desk.settings = desk.settings.model_copy(update={"kafka_bootstrap_servers": ""})
         assert desk.tick() == []
         assert "KAFKA_BOOTSTRAP_SERVERS" in desk.skipped
+
+
+def test_ticks_and_dead_letters_are_figures_in_the_ui(desk: EventDesk) -> None:
+    desk.send(COMBINED, {"market": "us"})
+    desk.send_raw(COMBINED_TOPIC, b"{")
+    desk.tick()
+    (seen,) = desk.observed
+    assert seen.asset_key.path == ["kafka", "requests"]
+    figures = {name: value.value for name, value in seen.metadata.items()}
+    assert (figures["messages"], figures["runs"], figures["dead_letters"]) == (2, 1, 1)
+    assert figures["waiting_in_kafka"] == 0
+    (counted,) = desk.count_dead_letters()
+    assert counted.metadata["open"].value == 1
+    assert counted.metadata["open: not_json"].value == 1
+    assert desk.count_dead_letters() == []  # nothing has changed
