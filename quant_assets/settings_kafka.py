@@ -41,7 +41,7 @@ class KafkaSettings(BaseSettings):
     kafka_topic_aliases: Annotated[dict[str, str], NoDecode] = Field(
         default_factory=dict, alias="KAFKA_TOPIC_ALIASES"
     )
-    event_runs: int = Field(4, ge=1, le=200, alias="QUANT_EVENT_RUNS")
+    event_runs: int = Field(8, ge=1, le=200, alias="QUANT_EVENT_RUNS")
     event_max_age_days: int = Field(7, ge=1, le=3650, alias="QUANT_EVENT_MAX_AGE_DAYS")
 
     @field_validator("kafka_topic_aliases", mode="before")

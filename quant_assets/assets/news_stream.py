@@ -8,7 +8,7 @@ crawled. What does not belong here: which offsets a run reads (``sensors.article
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -50,6 +50,9 @@ class StreamedOffsets(dg.Config):
     ranges: dict[str, dict[str, list[int]]] = Field(
         description="topic → partition → [first offset, offset after the last]"
     )
+    received_at: str = Field(
+        "", description="When the messages were read (ISO 8601); empty: when the run starts"
+    )
 
     def parsed(self) -> dict[str, dict[int, tuple[int, int]]]:
         """The offsets; raises ``BadConfigurationError`` for what is no range."""
@@ -63,6 +66,17 @@ class StreamedOffsets(dg.Config):
                     )
                 parsed.setdefault(topic, {})[int(partition)] = offsets[0], offsets[1]
         return parsed
+
+    def received(self, now: datetime) -> datetime:
+        """When the messages were read, UTC; ``now`` where the run was started by hand."""
+        if not self.received_at:
+            return now
+        try:
+            return datetime.fromisoformat(self.received_at).astimezone(UTC)
+        except ValueError as error:
+            raise BadConfigurationError(
+                f"ops.{STEP}.config.received_at: {self.received_at!r} is no ISO 8601 time"
+            ) from error
 
 
 def _is_range(first: int, end: int) -> bool:
@@ -92,7 +106,7 @@ def _streamed_articles(first_day: date, versions: Versions) -> dg.AssetsDefiniti
         with typed_failures():
             demand_existing_partition(context)
             hours = [hour_of(key) for key in sorted(context.partition_keys)]
-            messages = _Messages(events, config.parsed(), hours)
+            messages = _Messages(events, config.parsed(), hours, config.received(clock.now()))
             frame, facts = _rows(list(messages), hours, store, clock.now())
             return record(context, frame, {**messages.facts(), **facts})
 
@@ -110,8 +124,10 @@ class _Messages:
         events: EventsResource,
         ranges: Mapping[str, Mapping[int, tuple[int, int]]],
         hours: Sequence[datetime],
+        received_at: datetime,
     ) -> None:
         self._events = events
+        self._received_at = received_at
         self._ranges = ranges
         self._hours = set(hours)
         self.no_article = self.other_hours = 0
@@ -142,6 +158,7 @@ class _Messages:
                 published_at=article.published_at,
                 tickers=article.tickers,
                 sent_at=message.sent_at,
+                received_at=self._received_at,
                 origin=str(message.origin),
             )
             if found.hour.replace(tzinfo=None) in self._hours:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import click
 
 from quant_assets.cli.instance import checkout
+from quant_assets.errors import BadConfigurationError
 from quant_assets.sandbox import locate
 from quant_assets.sandbox.broker import notice
 from quant_assets.sandbox.server import interruptions
@@ -23,7 +26,7 @@ GRPC_WORKERS = "DAGSTER_GRPC_MAX_WORKERS"
 # A sensor that waits for events holds one of the code server's workers while it waits.
 WORKERS_FOR_WAITING_SENSORS = "16"
 EXAMPLE = (
-    "quant events send analysis.combined.request "
+    ".venv/bin/quant events send analysis.combined.request "
     """--payload '{"market": "us", "symbols": ["AAPL"]}' --wait"""
 )
 POLL_SECONDS = 0.1
@@ -39,6 +42,8 @@ def serve_ui(values: Settings, port: int) -> int:
     meanwhile, so that all runs started in the UI meet there.
     """
     with ExitStack() as stack:
+        stack.enter_context(_only_one(values.home_dir))
+        _demand_free(port)
         keeper = None
         if values.is_sandbox:
             keeper = stack.enter_context(
@@ -57,6 +62,31 @@ def serve_ui(values: Settings, port: int) -> int:
             )
             click.echo(f"  send an event       {EXAMPLE}")
         return _run_dagster(values, port, keeper)
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """Hold the profile: two daemons on one instance would each start the runs of a request."""
+    with (home / ".dev.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadConfigurationError(
+                f"`quant dev` runs already on {home}: end that one first, or use another profile"
+            ) from None
+        yield
+
+
+def _demand_free(port: int) -> None:
+    """Raise ``BadConfigurationError`` if somebody listens on ``port``."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise BadConfigurationError(
+                f"port {port} is taken ({error.strerror}): name another with --port"
+            ) from error
 
 
 def _run_dagster(values: Settings, port: int, keeper: locate.Keeper | None) -> int:

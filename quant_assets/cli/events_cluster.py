@@ -162,7 +162,12 @@ def _create(
 
 def _config(topic: str, names: TopicNames) -> dict[str, str]:
     days = DEAD_LETTER_RETENTION_DAYS if topic == names.dead_letter else RETENTION_DAYS
-    return {"retention.ms": str(days * DAY_MS), "max.message.bytes": str(MESSAGE_BYTES)}
+    return {
+        "retention.ms": str(days * DAY_MS),
+        "max.message.bytes": str(MESSAGE_BYTES),
+        # An article's hour is that of its message: the broker's clock, not the sender's.
+        "message.timestamp.type": "LogAppendTime",
+    }
 
 
 def _explain(topic: str, error: Any) -> None:

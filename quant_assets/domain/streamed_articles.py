@@ -1,8 +1,10 @@
 """Articles of the stream → rows of ``news/streamed_articles``. What belongs here: pure functions.
 
-An article belongs to the hour of its message, which is when we received it, so that reading the
-same messages again gives the same rows. What is refused and which dates are repaired is as with the
-crawled articles (``domain.collected``), where the message's time stands for the time of the crawl.
+An article belongs to the hour of its message. It counts as known from when the platform read it, or
+from its message's time if that is later: the clock of whoever sends has no say in what was known.
+Both are in the run's config, so that reading the same messages again gives the same rows. What is
+refused and which dates are repaired is as with the crawled articles (``domain.collected``), where
+the message's time stands for the time of the crawl.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,7 +30,10 @@ PROVIDER = "kafka"
 
 @dataclass(frozen=True)
 class StreamedArticle:
-    """One message of the stream: what the crawler sent, when, and where the message stands."""
+    """One message of the stream: what the crawler sent, when, and where the message stands.
+
+    ``received_at`` is when the platform read it.
+    """
 
     url: str
     title: str
@@ -37,7 +42,13 @@ class StreamedArticle:
     published_at: datetime | None
     tickers: tuple[str, ...]
     sent_at: datetime
+    received_at: datetime
     origin: str
+
+    @property
+    def known_at(self) -> datetime:
+        """From when the article may enter a decision."""
+        return max(self.sent_at, self.received_at)
 
     @property
     def hour(self) -> datetime:
@@ -105,12 +116,12 @@ def stream_articles(
             continue
         identity = article_id(item.url)
         accepted.add(identity)
-        if identity in seen or (identity in known and known[identity] <= article.sent_at):
+        if identity in seen or (identity in known and known[identity] <= article.known_at):
             repeated += 1
             continue
         seen.add(identity)
-        is_estimated = given.published_at is None
-        rows.append(article_row(item, identity, article.hour, False, article.sent_at, is_estimated))
+        hour, known_at, undated = article.hour, article.known_at, given.published_at is None
+        rows.append(article_row(item, identity, hour, False, known_at, undated))
     refused = _held_once(doubtful, seen | accepted | set(known))
     if not rows:
         return Streamed(stored, refused, repeated)

@@ -75,6 +75,10 @@ class EventDecoder:
             )
         return msgspec.structs.replace(event, event_type=event_type)
 
+    def event_type(self, topic: str) -> str:
+        """The type of a topic's or an alias's events."""
+        return self._names.event_type(topic)
+
     def _learn(self, topic: str) -> tuple[msgspec.json.Decoder[Any], frozenset[str], str]:
         event_type = self._names.event_type(topic)
         payload = EVENT_TYPES[event_type].payload
@@ -141,8 +145,19 @@ def derived_id(*parts: str) -> uuid.UUID:
 
 
 def encode(event: Event[Any]) -> bytes:
-    """The event as JSON, UTF-8."""
-    return msgspec.json.encode(event)
+    """The event as JSON, UTF-8; what UTF-8 cannot hold (a strange file name) is escaped."""
+    try:
+        return msgspec.json.encode(event)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_encodable(msgspec.to_builtins(event)))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(inner) for name, inner in value.items()}
+    return [_encodable(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def payload_from(event_type: str, fields: Mapping[str, Any]) -> Payload:

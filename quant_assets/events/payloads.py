@@ -104,11 +104,16 @@ class CommandRequested(Request, frozen=True, kw_only=True, gc=False):
 class NewsArticleCollected(Payload, frozen=True, kw_only=True, gc=False):
     """An article that an external crawler found."""
 
-    url: Address
+    url: Annotated[Address, Meta(description="Address of the article")]
     title: Annotated[str, Meta(min_length=1, max_length=1_000)]
     source: Annotated[str, Meta(min_length=1, max_length=200)]
-    published_at: Instant | None = None
-    summary: Text = ""
+    published_at: (
+        Annotated[
+            Instant, Meta(description="Absent: the article is held in quarantine until released")
+        ]
+        | None
+    ) = None
+    summary: Annotated[Text, Meta(description="Summary or lead")] = ""
     tickers: Annotated[tuple[Symbol, ...], Meta(max_length=MAX_SYMBOLS)] = ()
 
 

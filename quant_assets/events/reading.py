@@ -161,7 +161,11 @@ def read_topic(connection: KafkaConnection, topic: str) -> list[Record]:
 
 
 def read_at(connection: KafkaConnection, origin: Origin) -> Record | None:
-    """The message at ``origin``, None if it is no longer there."""
+    """The message at ``origin``, None if it, its partition or its topic is no longer there."""
+    with consumer(connection) as reader:
+        partitions = topic_partitions(reader, [origin.topic], servers=connection.bootstrap_servers)
+    if origin.partition not in partitions.get(origin.topic, []):
+        return None
     ranges = {origin.topic: {origin.partition: (origin.offset, origin.offset + 1)}}
     try:
         return next(iter(read_ranges(connection, ranges)), None)

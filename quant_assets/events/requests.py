@@ -9,7 +9,8 @@ from quant_assets.events.dead_letters import Origin
 from quant_assets.events.envelope import Event
 from quant_assets.events.payloads import Request
 
-MAX_TAG_CHARACTERS = 2_000
+MAX_TAG_BYTES = 2_000
+"""PostgreSQL's index of the tags takes 2,704 bytes of key and value together."""
 
 
 class RequestTag(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -44,13 +45,21 @@ class RequestTag(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             channel=payload.channel,
             symbols=symbols,
         )
-        if len(tag.text()) <= MAX_TAG_CHARACTERS:
+        if len(tag.text().encode()) <= MAX_TAG_BYTES:
             return tag
         return msgspec.structs.replace(tag, symbols=(), symbols_at_origin=True)
 
     def text(self) -> str:
         """The tag's value."""
         return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def read(cls, text: str) -> "RequestTag":
+        """The tag of any value; one that nobody of ours wrote counts as every attempt."""
+        try:
+            return cls.parse(text)
+        except msgspec.MsgspecError:
+            return cls(event_type="unknown", origin="a foreign tag", attempt=2**31, digest="")
 
     @classmethod
     def parse(cls, text: str) -> "RequestTag":

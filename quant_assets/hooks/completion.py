@@ -21,6 +21,7 @@ from quant_assets.hooks.outcomes import (
     step_key,
 )
 from quant_assets.hooks.signals import run_signals
+from quant_assets.naming import TAG_ANSWERED
 from quant_assets.resources.events import Keyed, Outlet, status_events
 
 RESOURCES = {"events", "store", "platform", "clock"}
@@ -69,7 +70,7 @@ class _Step:
         self._context = context
         self._outlet = outlet
         self._run = run
-        self._outcomes = outcomes_of_run(run)
+        self._outcomes = [] if TAG_ANSWERED in run.tags else outcomes_of_run(run)
 
     def succeeded(self) -> None:
         """Tell the progress, and the outcome whose last asset this step has made."""

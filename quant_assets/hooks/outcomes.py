@@ -15,7 +15,7 @@ import dagster as dg
 from quant_assets.errors import QuantAssetsError
 from quant_assets.jobs import NAMED_JOBS, NEWS_STREAM
 from quant_assets.markets import MARKETS
-from quant_assets.naming import TAG_PUBLISHED
+from quant_assets.naming import TAG_ANSWERED, TAG_PUBLISHED
 
 FAILED_RUN = "RunFailed"
 CANCELED_RUN = "Canceled"
@@ -122,8 +122,8 @@ def published_tag(run_id: str, at: datetime) -> dict[str, str]:
 
 
 def is_published(run: dg.DagsterRun) -> bool:
-    """Whether the outcomes of this very run are with Kafka."""
-    return run.tags.get(TAG_PUBLISHED, "").endswith(run.run_id)
+    """Whether the outcomes of this very run are with Kafka, or told by the run that it repeats."""
+    return TAG_ANSWERED in run.tags or run.tags.get(TAG_PUBLISHED, "").endswith(run.run_id)
 
 
 @dataclass(frozen=True)

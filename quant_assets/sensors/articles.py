@@ -118,7 +118,7 @@ class _Tick:
         self._follower.commit(cursor)
         told = f"{len(plan.letters)} dead letters" if plan.letters else "no article came"
         return dg.SensorResult(
-            run_requests=[_run_request(run) for run in plan.runs],
+            run_requests=[_run_request(run, self._now) for run in plan.runs],
             skip_reason=None if plan.runs else dg.SkipReason(told),
             cursor=cursor.text(),
             asset_events=[self._seen(records, plan)] if records else [],
@@ -263,7 +263,7 @@ def _hour_run(hours: Sequence[datetime], good: Mapping[datetime, Sequence[Record
     return HourRun(hours[0], hours[-1], dict(ranges), min(record.sent_at for record in records))
 
 
-def _run_request(run: HourRun) -> dg.RunRequest:
+def _run_request(run: HourRun, now: datetime) -> dg.RunRequest:
     first, last = run.first.strftime(HOUR_FORMAT), run.last.strftime(HOUR_FORMAT)
     ranges: dict[str, Any] = {
         topic: {str(partition): list(offsets) for partition, offsets in partitions.items()}
@@ -271,6 +271,6 @@ def _run_request(run: HourRun) -> dg.RunRequest:
     }
     return dg.RunRequest(
         run_key=run.key,
-        run_config={"ops": {STEP: {"config": {"ranges": ranges}}}},
-        tags={**partition_tags(first, last), **REPEATS},
+        run_config={"ops": {STEP: {"config": {"ranges": ranges, "received_at": now.isoformat()}}}},
+        tags={**partition_tags(first, last), **REPEATS, naming.TAG_REPEAT_FAILURES: "true"},
     )

@@ -15,13 +15,17 @@ from typing import Any
 import dagster as dg
 
 from quant_assets import naming
+from quant_assets.hooks.outcomes import is_published, outcomes_of_run, step_key
 
 NAME = "run_reconciler"
 INTERVAL_SECONDS = 15
 TAG_HOST, TAG_PID = "quant/host", "quant/pid"
 """Tags of a run that a command executes itself: where, and in which process."""
 TAG_FAILURE_REASON, STEP_FAILURE = "dagster/failure_reason", "STEP_FAILURE"
-LOOK_BACK_HOURS = 24
+LOOK_BACK_DAYS = 30
+MOST_REPEATS = 8
+FIRST_WAIT_SECONDS = 60
+TAG_MAX_RUNTIME = "dagster/max_runtime"
 TAG_LAUNCHED = ".dagster/grpc_info"
 """Tag that Dagster's default launcher puts on a run; its process is a child of the code server."""
 CLOCK_SLACK_SECONDS = 2.0
@@ -50,40 +54,91 @@ def build_reconciler_sensor(jobs: Sequence[Any]) -> dg.SensorDefinition:
 
 
 def is_to_be_repeated(run: dg.DagsterRun) -> bool:
-    """Whether the run's process died and ``run_reconciler`` repeats it: it has no outcome yet."""
-    return (
-        run.status == dg.DagsterRunStatus.FAILURE
-        and run.tags.get(TAG_FAILURE_REASON) != STEP_FAILURE
-        and int(run.tags.get(naming.TAG_REPEATS_LEFT, 0)) > 0
-    )
+    """Whether ``run_reconciler`` repeats or has repeated the run: its end is no outcome.
+
+    Its process died, or (where its tag says so) a step failed, and it has repeats left.
+    """
+    if run.status != dg.DagsterRunStatus.FAILURE or _repeats_left(run) <= 0:
+        return False
+    is_crash = run.tags.get(TAG_FAILURE_REASON) != STEP_FAILURE
+    return is_crash or naming.TAG_REPEAT_FAILURES in run.tags
+
+
+def _repeats_left(run: dg.DagsterRun) -> int:
+    left = run.tags.get(naming.TAG_REPEATS_LEFT, "0")
+    return int(left) if left.isdecimal() and len(left) < 4 else 0
 
 
 def repeat_requests(instance: dg.DagsterInstance, now: datetime) -> list[dg.RunRequest]:
-    """The runs that repeat those whose process died within the last day, each once."""
-    lately = now - timedelta(hours=LOOK_BACK_HOURS)
-    failed = instance.get_runs(
-        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=lately)
+    """The runs that repeat those that ended without an outcome, each once.
+
+    A run that Dagster ended for its length is given up: it would be as long again.
+    """
+    lefts = [str(left) for left in range(1, MOST_REPEATS + 1)]
+    records = instance.get_run_records(
+        dg.RunsFilter(
+            statuses=[dg.DagsterRunStatus.FAILURE],
+            tags={naming.TAG_REPEATS_LEFT: lefts},
+            updated_after=now - timedelta(days=LOOK_BACK_DAYS),
+        )
     )
-    return [
-        _repeat(run)
-        for run in failed
-        if is_to_be_repeated(run)
-        and not instance.get_runs(dg.RunsFilter(tags={naming.TAG_REPEAT_OF: run.run_id}), limit=1)
-    ]
+    wanted = []
+    for record in records:
+        run = record.dagster_run
+        if not is_to_be_repeated(run) or naming.TAG_REPEATED_BY in run.tags:
+            continue
+        repeat = instance.get_runs(dg.RunsFilter(tags={naming.TAG_REPEAT_OF: run.run_id}), limit=1)
+        if repeat:
+            instance.add_run_tags(run.run_id, {naming.TAG_REPEATED_BY: repeat[0].run_id})
+        elif _took_too_long(record):
+            instance.add_run_tags(run.run_id, {naming.TAG_REPEATS_LEFT: "0"})
+        elif now >= _due(record):
+            wanted.append(_repeat(run, is_told=_has_outcome(run, instance)))
+    return wanted
 
 
-def _repeat(run: dg.DagsterRun) -> dg.RunRequest:
-    """The same run once more, with one repeat less to go."""
+def _took_too_long(record: dg.RunRecord) -> bool:
+    """Whether the run was going on for as long as a run may."""
+    if record.start_time is None or record.end_time is None:
+        return False
+    limit = record.dagster_run.tags.get(TAG_MAX_RUNTIME, "")
+    return limit.isdecimal() and record.end_time - record.start_time >= int(limit)
+
+
+def _due(record: dg.RunRecord) -> datetime:
+    """When a run is repeated: at once after a crash, later and later where a step failed."""
+    run = record.dagster_run
+    if run.tags.get(TAG_FAILURE_REASON) != STEP_FAILURE or record.end_time is None:
+        return datetime.fromtimestamp(0, UTC)
+    wait = FIRST_WAIT_SECONDS * 2 ** (MOST_REPEATS - _repeats_left(run))
+    return datetime.fromtimestamp(record.end_time + wait, UTC)
+
+
+def _has_outcome(run: dg.DagsterRun, instance: dg.DagsterInstance) -> bool:
+    """Whether the assets that the run was for are stored: then its outcome is told without it."""
+    if is_published(run) or naming.TAG_ANSWERED in run.tags:
+        return True
+    outcomes = outcomes_of_run(run)
+    records = instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.STEP_SUCCESS
+    ).records
+    made = {record.event_log_entry.step_key for record in records}
+    return bool(outcomes) and all(step_key(outcome.asset) in made for outcome in outcomes)
+
+
+def _repeat(run: dg.DagsterRun, *, is_told: bool) -> dg.RunRequest:
+    """The same run once more, with one repeat less to go; silent if its outcome ``is_told``."""
     foreign = ("dagster/", ".dagster/", naming.TAG_PUBLISHED)
     own = {k: v for k, v in run.tags.items() if not k.startswith(foreign)}
     kept = ("dagster/partition", "dagster/asset_partition_range", "dagster/max_r")
     dagsters = {k: v for k, v in run.tags.items() if k.startswith(kept)}
-    left = int(run.tags[naming.TAG_REPEATS_LEFT]) - 1
+    left = _repeats_left(run) - 1
     tags = {
         **own,
         **dagsters,
         naming.TAG_REPEATS_LEFT: str(left),
         naming.TAG_REPEAT_OF: run.run_id,
+        **({naming.TAG_ANSWERED: run.run_id} if is_told else {}),
     }
     return dg.RunRequest(
         run_key=f"repeat:{run.run_id}",
@@ -98,7 +153,8 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
     A run that was launched fails, so that Dagster repeats it; one that a command executed is
     canceled, since the command does what is missing when it is called again. Runs of other
-    launchers and other machines are left to run monitoring.
+    launchers and of commands on other machines are left to run monitoring. A launched run is taken
+    for a process of this machine: Dagster knows one code server a location.
     """
     closed = []
     unfinished = [
@@ -108,7 +164,7 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     ]
     for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
         if run.tags.get(TAG_HOST) == platform.node():
-            if not is_alive(int(run.tags[TAG_PID])):
+            if not is_alive(int(run.tags.get(TAG_PID, 0))):
                 close_run(run, instance, "the command that ran it died")
                 closed.append(run.run_id)
         elif TAG_LAUNCHED in run.tags and _has_died(run, instance):

@@ -70,18 +70,24 @@ def take_in(
     Stops before the first message that needs a run for which there is no room. Requests behind it
     that can share one of the runs join it; when their turn comes they are known.
     """
-    read = [_read(record, decoder, now) for record in records]
+    read = [_read(record, decoder) for record in records]
     tags = known({str(item.event.event_id) for item in read if isinstance(item, _Request)})
     state = _State(tags, router.at(now), now)
     for position, item in enumerate(read):
-        if isinstance(item, DeadLetter):
-            state.letters.append(item)
+        if isinstance(item, _Unreadable):
+            state.refuse(item)
         elif not state.take(item, free_runs):
             for later in read[position + 1 :]:
                 if isinstance(later, _Request):
                     state.join(later)
             return state.intake(position)
     return state.intake(len(records))
+
+
+class _Unreadable(NamedTuple):
+    record: Record
+    error: BadEventError
+    event_type: str
 
 
 class _State:
@@ -99,6 +105,19 @@ class _State:
     def intake(self, taken: int) -> Intake:
         return Intake(self.runs, self.letters, self.refusals, self.repeated, taken)
 
+    def refuse(self, message: _Unreadable) -> None:
+        """Bury a message that is no request; its sender is told if it says who it is."""
+        self.letters.append(letter(message.record, message.error, self.now))
+        if message.error.event_id is not None:
+            told = _refusal(
+                message.event_type,
+                str(message.error.event_id),
+                message.error,
+                self.now,
+                str(message.record.origin),
+            )
+            self.refusals.append(told)
+
     def take(self, request: _Request, free_runs: int) -> bool:
         """Deal with a request; False if it needs a run and there is no room."""
         if earlier := self._earlier(request):
@@ -108,7 +127,17 @@ class _State:
             plan = self._plan(request)
         except RefusedRequestError as error:
             self.letters.append(letter(request.record, error, self.now))
-            self.refusals.append(_refusal(request, error, self.now))
+            asked = request.event
+            told = _refusal(
+                asked.event_type,
+                str(asked.event_id),
+                error,
+                self.now,
+                str(request.attempt),
+                thread_ts=asked.payload.thread_ts,
+                channel=asked.payload.channel,
+            )
+            self.refusals.append(told)
             return True
         run = self._planned(plan)
         if run is None:
@@ -159,8 +188,9 @@ class _State:
             "id_reused",
             f"eventId {request.event.event_id} was used for another content "
             f"({earlier[0].event_type} at {earlier[0].origin}); each request needs its own",
+            request.event.event_id,
         )
-        self.letters.append(letter(request.record, error, self.now))
+        self.refuse(_Unreadable(request.record, error, request.event.event_type))
 
     def _planned(self, plan: RunPlan) -> PlannedRun | None:
         """A planned run for the same partitions that has room for one more request."""
@@ -171,11 +201,11 @@ class _State:
         return None
 
 
-def _read(record: Record, decoder: EventDecoder, now: datetime) -> _Request | DeadLetter:
+def _read(record: Record, decoder: EventDecoder) -> _Request | _Unreadable:
     try:
         found = decoder.decode(record.topic, record.value)
     except BadEventError as error:
-        return letter(record, error, now)
+        return _Unreadable(record, error, decoder.event_type(record.topic))
     return _Request(record, found, attempt_of(record.headers))
 
 
@@ -195,18 +225,21 @@ def letter(record: Record, error: BadEventError | RefusedRequestError, now: date
 
 
 def _refusal(
-    request: _Request, error: RefusedRequestError, now: datetime
+    event_type: str,
+    request_id: str,
+    error: BadEventError | RefusedRequestError,
+    now: datetime,
+    entity: str,
+    **thread: str | None,
 ) -> tuple[str, Event[Any]]:
     """The answer to a request that cannot be served, with its key."""
-    asked = request.event
-    request_id = str(asked.event_id)
-    failed_type = FAILED_TYPE[asked.event_type]
+    failed_type = FAILED_TYPE[event_type]
     payload = Failed(
         request_id=request_id,
-        thread_ts=asked.payload.thread_ts,
-        channel=asked.payload.channel,
         error_type=type(error).__name__,
         message=str(error),
+        thread_ts=thread.get("thread_ts"),
+        channel=thread.get("channel"),
     )
-    identity = derived_id(request_id, failed_type, f"refused:{request.attempt}")
+    identity = derived_id(request_id, failed_type, f"refused:{entity}")
     return request_id, event(failed_type, payload, event_id=identity, timestamp=now)

@@ -123,7 +123,7 @@ class _Tick:
             if self._sent >= RUNS_A_TICK or time.monotonic() > deadline:
                 self._left = True
                 break
-            is_whole = self._settle(record) and is_whole
+            is_whole = self._try_to_settle(record) and is_whole
             if is_whole:
                 settled = max(settled, record.update_timestamp)
         return settled
@@ -132,6 +132,19 @@ class _Tick:
         """What was done, for the tick's page."""
         said = f"sent the outcome of {self._sent} run(s)" if self._sent else "every outcome is sent"
         return f"{said}; the others follow" if self._left else said
+
+    def _try_to_settle(self, record: dg.RunRecord) -> bool:
+        """Settle a run; one that cannot be told is tried again and holds up no other.
+
+        Raises ``TransientError``: the broker is away, for all of them.
+        """
+        try:
+            return self._settle(record)
+        except TransientError:
+            raise
+        except Exception:
+            self._context.log.exception("run %s: not told", record.dagster_run.run_id)
+            return False
 
     def _settle(self, record: dg.RunRecord) -> bool:
         """Send what a run owes; whether nothing more can follow."""

@@ -124,22 +124,18 @@ class _Tick:
 
     def run(self, deadline: float) -> dg.SensorResult | dg.SkipReason:
         """Wait for messages until ``deadline`` (monotonic) and decide about them."""
-        room = self._wait_for_room(deadline)
-        if room <= 0:
-            return no_room(self._settings.event_runs)
         cursor, records = self._read(Cursor.parse(self._context.cursor), deadline)
         if not records:
             return dg.SensorResult(
                 skip_reason=dg.SkipReason("no request came"), cursor=cursor.text()
             )
-        intake = take_in(
-            records,
-            decoder=self._desk.decoder,
-            router=_router(self._settings),
-            known=self._known_requests,
-            free_runs=room,
-            now=self._now(),
-        )
+        limit = self._settings.event_runs
+        intake = self._decide(records, limit)
+        if intake.runs:
+            room = self._wait_for_room(min(len(intake.runs), (limit + 1) // 2), deadline)
+            if room <= 0:
+                return no_room(limit)
+            intake = self._decide(records, room)
         bury(self._publisher, intake.letters)
         self._publisher.publish(intake.refusals)
         cursor = cursor.after(records[: intake.taken])
@@ -150,15 +146,26 @@ class _Tick:
             asset_events=[self._seen(records, intake)],
         )
 
-    def _wait_for_room(self, deadline: float) -> int:
-        """How many more runs of requests may start; waits while it is none.
+    def _decide(self, records: Sequence[Record], room: int) -> Intake:
+        return take_in(
+            records,
+            decoder=self._desk.decoder,
+            router=_router(self._settings),
+            known=self._known_requests,
+            free_runs=room,
+            now=self._now(),
+        )
 
-        Requests wait in Kafka, where they are safe and where later ones join them in one run.
+    def _wait_for_room(self, wanted: int, deadline: float) -> int:
+        """How many more runs of requests may start; waits until it is ``wanted`` or time is up.
+
+        Requests wait in Kafka, where they are safe and where later ones join them in one run. The
+        daemon comes back only every 5 s, so that starting one run at a time would take for ever.
         """
         limit = self._settings.event_runs
         while True:
             free = free_runs(self._context.instance, NAME, limit)
-            if free > 0 or time.monotonic() > deadline or self._is_stopped():
+            if free >= wanted or time.monotonic() > deadline or self._is_stopped():
                 return free
             time.sleep(BUSY_SECONDS)
 
@@ -181,7 +188,7 @@ class _Tick:
             found = self._context.instance.get_run_tags(tag_keys=keys[first : first + 500])
             for key, values in found:
                 event_id = key.removeprefix(naming.TAG_REQUEST_PREFIX)
-                known[event_id] += [RequestTag.parse(value) for value in values]
+                known[event_id] += [RequestTag.read(value) for value in values]
         return known
 
     def _seen(self, records: Sequence[Record], intake: Intake) -> dg.AssetObservation:

@@ -106,6 +106,13 @@ class Router:
                 f"{', '.join(sorted(COMMANDS))} - at `$.payload.taskType`",
             )
         event_type, fixed = COMMANDS[command.task_type]
+        for name, value in fixed.items():
+            if command.params.get(name, value) != value:
+                raise RefusedRequestError(
+                    "invalid_field",
+                    f"the task {command.task_type} is for {name} {value!r}, the params say "
+                    f"{command.params[name]!r:.100} - at `$.payload.params.{name}`",
+                )
         try:
             payload = payload_from(event_type, {**command.params, **fixed})
         except BadEventError as error:
@@ -163,11 +170,14 @@ class Router:
         found = [m for m in MARKETS.values() if any(s in self.symbols_of(m.key) for s in symbols)]
         if len(found) == 1:
             return found[0]
-        reason = "no market has" if symbols and not found else "name the market of"
+        names = _names(symbols) if symbols else "the analysis"
+        if symbols and not found:
+            raise RefusedRequestError(
+                "unknown_symbol", f"no market has {names} - at `$.payload.symbols`"
+            )
         raise RefusedRequestError(
-            "unknown_symbol" if symbols and not found else "market_missing",
-            f"{reason} {_names(symbols) if symbols else 'the analysis'}: "
-            f"one of {', '.join(MARKETS)} - at `$.payload.market`",
+            "market_missing",
+            f"name the market of {names}: one of {', '.join(MARKETS)} - at `$.payload.market`",
         )
 
 
@@ -189,6 +199,7 @@ class Routes:
         if not self._earliest <= event.timestamp <= self._latest:
             self._check_time(event.timestamp, attempt)
         asked = event.event_type, event.payload
+        _check_thread(event.payload)
         try:
             known = self._plans.get(asked)
         except TypeError:  # a command carries a mapping
@@ -209,6 +220,15 @@ class Routes:
                 "too_old",
                 f"timestamp {sent.isoformat()} is more than {self._router.max_age.days} days old "
                 "(QUANT_EVENT_MAX_AGE_DAYS); replay the dead letter to run it all the same",
+            )
+
+
+def _check_thread(payload: p.Request) -> None:
+    """Thread and channel become run tags, in which PostgreSQL takes no NUL."""
+    for name, text in (("threadTs", payload.thread_ts), ("channel", payload.channel)):
+        if text is not None and not text.isprintable():
+            raise RefusedRequestError(
+                "invalid_field", f"{text!r} holds a control character - at `$.payload.{name}`"
             )
 
 

@@ -130,9 +130,13 @@ class EventDesk:
         self.letters_cursor = result.cursor
         return [e for e in result.asset_events if isinstance(e, dg.AssetObservation)]
 
+    def job(self, name: str) -> dg.JobDefinition:
+        """A job of the platform."""
+        return self._defs.resolve_job_def(name)
+
     def create_run(self, request: dg.RunRequest) -> dg.DagsterRun:
         """The run of a request, as the daemon creates it."""
-        job = self._defs.resolve_job_def(str(request.job_name))
+        job = self.job(str(request.job_name))
         tags = {**request.tags, "dagster/sensor_name": "event_requests"}
         return self.instance.create_run_for_job(job, tags=tags)
 

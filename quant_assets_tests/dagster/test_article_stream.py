@@ -27,7 +27,7 @@ from quant_assets.io_managers.parquet_store import empty_frame
 from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import US
 from quant_assets.naming import TAG_PARTITION, TAG_RANGE_END, TAG_RANGE_START
-from quant_assets.resources import build_resources
+from quant_assets.resources import ClockResource, build_resources
 from quant_assets.sandbox import locate
 from quant_assets.sandbox.broker import EmbeddedBroker
 from quant_assets.sandbox.server import Sandbox
@@ -53,6 +53,8 @@ class Stream:
     connection: KafkaConnection
     cursor: str | None = None
     skipped: str = ""
+    newest: datetime | None = None
+    """Time of the newest message: the sensor ticks as soon as it has come."""
     _producer: Producer | None = None
 
     def send(self, minutes: float, partition: int = 0, *, topic: str = TOPIC, **fields: Any) -> str:
@@ -81,6 +83,7 @@ class Stream:
         if self._producer is None:
             self._producer = Producer(self.connection.producer())
         sent_at = THREE + timedelta(minutes=minutes)
+        self.newest = max(self.newest or sent_at, sent_at)
         self._producer.produce(
             topic, value, partition=partition, timestamp=int(sent_at.timestamp() * 1000)
         )
@@ -100,7 +103,7 @@ class Stream:
             definitions=self.platform.defs,
             resources={
                 "events": resources["events"],
-                "clock": self.platform.defs.resources["clock"],
+                "clock": ClockResource(fixed_now=min(self.newest or NOW, NOW).isoformat()),
             },
         ) as context:
             result = build_article_sensor()(context)
@@ -211,7 +214,8 @@ def test_one_article_by_many_messages_is_one_row(stream: Stream) -> None:
     stream.send(8, 3, url=url.replace("https://", "http://www."))
     stream.drain()
     rows = stream.platform.read(STREAMED)
-    assert rows["first_seen_at"].tolist() == [THREE + timedelta(minutes=-50)]
+    assert rows["hour"].tolist() == [THREE - timedelta(hours=1)]
+    assert rows["first_seen_at"].tolist() == [THREE + timedelta(minutes=5)]  # when it was read
     assert len(stream.platform.read(TONE)) == 1
 
 
@@ -548,12 +552,14 @@ def test_a_streamed_article_reaches_the_decision_and_makes_no_hour_a_crawled_one
     p.run("us_sentiment_analysis", "2026-03-18")
     before = sentiment(p)
     stream.send(minutes - 10)
+    stream.drain()
     stream.send(minutes + 1)
-    for request in stream.tick():
-        stream.run(request)
+    stream.drain()
+    stream.send(minutes - 20)  # by the clock of its sender
+    stream.drain()
     p.run("us_sentiment_analysis", "2026-03-18")
     after = sentiment(p)
-    assert after.n_articles == before.n_articles + 1, "one came after the decision"
+    assert after.n_articles == before.n_articles + 1, "two were read after the decision"
     assert (after.hours_expected, after.hours_missing) == (
         before.hours_expected,
         before.hours_missing,

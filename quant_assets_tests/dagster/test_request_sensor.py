@@ -271,3 +271,36 @@ def test_ticks_and_dead_letters_are_figures_in_the_ui(desk: EventDesk) -> None:
     assert counted.metadata["open"].value == 1
     assert counted.metadata["open: not_json"].value == 1
     assert desk.count_dead_letters() == []  # nothing has changed
+
+
+def test_whoever_says_who_he_is_gets_an_answer_to_a_wrong_message(desk: EventDesk) -> None:
+    wrong = desk.send(COMBINED, {"market": "us", "threadTs": 5})
+    other = desk.send(COMBINED, {"market": "us"}, eventType="command.requested")
+    first = desk.send(COMBINED, {"market": "us"})
+    desk.send(COMBINED, {"market": "kr"}, event_id=first)
+    assert len(desk.tick()) == 1
+    told = {answer["requestId"]: answer["message"] for answer in desk.answers("analysis.failed")}
+    assert set(told) == {wrong, other, first}
+    assert "$.payload.threadTs" in told[wrong]
+    assert "each request needs its own" in told[first]
+
+
+def test_tags_fit_postgres(desk: EventDesk) -> None:
+    """Its index takes 2,704 bytes of key and value, and its texts no NUL."""
+    hangul = ["삼" * 24 + str(n) for n in range(10)]
+    long = desk.send(COMBINED, {"market": "us", "symbols": ["AAPL", *(h[:24] for h in hangul * 7)]})
+    desk.send(COMBINED, {"market": "us", "threadTs": "1\u00002"})
+    (run,) = desk.tick()
+    tag = run.tags[f"quant.request/{long}"]
+    assert len(tag.encode()) <= 2_000
+    assert [letter.code for letter in desk.letters()] == ["invalid_field"]
+
+
+def test_a_foreign_tag_stalls_nothing(desk: EventDesk) -> None:
+    event_id = str(uuid.uuid4())
+    job = desk.job("us_price")
+    desk.instance.create_run_for_job(job, tags={f"quant.request/{event_id}": "mine"})
+    desk.send(COMBINED, {"market": "us"}, event_id=event_id)
+    desk.send(COMBINED, {"market": "kr"})
+    (run,) = desk.tick()
+    assert run.job_name == "kr_combined_analysis"

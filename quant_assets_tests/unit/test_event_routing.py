@@ -120,7 +120,6 @@ def command(task: str, **params: Any) -> Event[Any]:
         ),
         (command("crawl_news"), "news_crawl", "2026-03-20-02", ""),
         (command("us_price", session="2026-03-18"), "us_price", "2026-03-18", ""),
-        (command("us_price", market="kr"), "us_price", "2026-03-19", ""),
         (command("kr_price"), "kr_price", "2026-03-19", ""),
         (command("macro"), "macro_sync", "2026-03-19", "2026-03-20"),
         (command("combined_analysis", market="kr"), "kr_combined_analysis", "2026-03-19", ""),
@@ -145,7 +144,7 @@ def test_a_request_is_served_by(asked: Event[Any], job: str, first: str, last: s
         (
             request("analysis.combined.request", symbols=["X; rm -rf"]),
             "unknown_symbol",
-            "$.payload.market",
+            "$.payload.symbols",
         ),
         (
             request("analysis.combined.request", symbols=["AAPL", "005930.KS"]),
@@ -241,6 +240,12 @@ def test_a_request_is_served_by(asked: Event[Any], job: str, first: str, last: s
         ),
         (command("rm -rf"), "unknown_task", "crawl_news"),
         (command("us_price", session=5), "invalid_field", "$.payload.params.session"),
+        (command("us_price", market="kr"), "invalid_field", "$.payload.params.market"),
+        (
+            request("analysis.combined.request", market="us", threadTs="a\x00b"),
+            "invalid_field",
+            "$.payload.threadTs",
+        ),
         (request("news.crawl.requested", timestamp=NOW + timedelta(minutes=11)), "future", "clock"),
         (request("news.crawl.requested", timestamp=NOW - timedelta(days=8)), "too_old", "replay"),
         (

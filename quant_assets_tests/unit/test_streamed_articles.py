@@ -42,9 +42,17 @@ def _article(minutes: float = 30, url: str = URL, **changes: Any) -> StreamedArt
         "published_at": sent_at - timedelta(hours=1),
         "tickers": ("AAPL",),
         "origin": f"{TOPIC}/0/7",
+        "received_at": sent_at,
         **changes,
     }
     return StreamedArticle(url=url, sent_at=sent_at, **given)
+
+
+def test_an_article_is_not_known_before_the_platform_has_read_it() -> None:
+    """Whoever sends may set the message's time: it must not reach decisions of the past."""
+    read_at = TEN + timedelta(days=3)
+    (row,) = _stream([_article(30, received_at=read_at)]).rows.to_dict("records")
+    assert (row["hour"], row["first_seen_at"], row["available_at"]) == (TEN, read_at, read_at)
 
 
 def _stream(
