@@ -277,7 +277,7 @@ def _absent(asset: str, symbol: str, listed: set[str]) -> p.AnalysisResult:
 
 def number(value: Any) -> float | None:
     """A stored number; None for a null, which no JSON may hold as NaN."""
-    return None if value is None or math.isnan(value) else round(float(value), 6)
+    return None if value is None or math.isnan(value) else float(value)
 
 
 def text(value: Any) -> str | None:
