@@ -152,6 +152,11 @@ def encode(event: Event[Any]) -> bytes:
         return msgspec.json.encode(_encodable(msgspec.to_builtins(event)))
 
 
+def encode_key(key: str) -> bytes:
+    """The key of a message."""
+    return key.encode(errors="backslashreplace")
+
+
 def _encodable(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()

@@ -18,7 +18,7 @@ from quant_assets.events.bus import (
     matching,
 )
 from quant_assets.events.dead_letters import DeadLetter, Origin
-from quant_assets.events.envelope import Event, EventDecoder
+from quant_assets.events.envelope import Event, EventDecoder, encode_key
 from quant_assets.events.topics import TopicNames
 
 
@@ -51,7 +51,7 @@ class MemoryEventBus:
     def publish(self, event: Event[Any], *, key: str | None = None) -> None:
         """Deliver an event to the handlers; see ``EventBus``."""
         value, readable = as_read(event, self._decoder, self._names)
-        key_bytes = (entity_key(event) if key is None else key).encode()
+        key_bytes = encode_key(entity_key(event) if key is None else key)
         topic = self._names.topic(event.event_type)
         with self._lock:
             if self._is_closed:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from quant_assets.errors import TransientError
 from quant_assets.events.connection import KafkaConnection, open_client
-from quant_assets.events.envelope import Event, encode
+from quant_assets.events.envelope import Event, encode, encode_key
 from quant_assets.events.topics import TopicNames
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Publisher:
         """Send (key, event) pairs, each to the topic of its type; see ``send``."""
         self.send(
             [
-                Outgoing(self.names.topic(event.event_type), encode(event), key.encode())
+                Outgoing(self.names.topic(event.event_type), encode(event), encode_key(key))
                 for key, event in events
             ],
             timeout_seconds=timeout_seconds,

@@ -56,6 +56,8 @@ with locate.Keeper(Path(sys.argv[1]), seed=7, data_dir=None, broker=True) as kee
 """
 STUBBORN = """
 import os, signal, time
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 if os.fork() == 0:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("ready", flush=True)

@@ -441,3 +441,11 @@ def test_a_derived_id_depends_on_every_part_and_their_order() -> None:
     parts = [("a", "b"), ("b", "a"), ("ab",), ("a", "b", ""), ("a b",)]
     assert len({derived_id(*each) for each in parts}) == len(parts)
     assert derived_id("a", "b") == derived_id("a", "b")
+
+
+def test_what_utf8_cannot_hold_is_sent_escaped() -> None:
+    """A file's name in an error may be no text."""
+    sent = event("analysis.failed", p.Failed(error_type="OSError", message="/data/\udcff.parquet"))
+    read = json.loads(encode(sent))
+    assert read["payload"]["message"] == "/data/\\udcff.parquet"
+    assert read["eventId"] == str(sent.event_id)
