@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from quant_assets.errors import BadConfigurationError, BadDataError, TransientError
 from quant_assets.events.bus import HANDLER_FAILED
@@ -38,9 +38,6 @@ from quant_assets.events.reading import (
     watermarks,
 )
 from quant_assets.events.topics import EVENT_TYPES, Role, TopicNames
-
-if TYPE_CHECKING:
-    from confluent_kafka import Consumer
 
 
 @dataclass(frozen=True)
@@ -167,24 +164,17 @@ def original(connection: KafkaConnection, filed: FiledLetter) -> Record | None:
     """
     if filed.letter.is_whole:
         return read_at(connection, filed.place)
-    origin = filed.letter.origin
-    with consumer(connection) as reader:
-        known = _partitions(connection, reader, origin.topic)
-    found = read_at(connection, origin) if origin.partition in known else None
+    found = read_at(connection, filed.letter.origin)
     return found if found is not None and found.key == filed.letter.key else None
 
 
 def _records(connection: KafkaConnection, topic: str) -> Iterator[Record]:
     """All that a topic holds now, one at a time: the letters together may not fit into memory."""
     with consumer(connection) as reader:
-        partitions = _partitions(connection, reader, topic)
+        servers = connection.bootstrap_servers
+        partitions = topic_partitions(reader, [topic], servers=servers).get(topic, [])
         ranges = {number: watermarks(reader, topic, number) for number in partitions}
     yield from read_ranges(connection, {topic: ranges})
-
-
-def _partitions(connection: KafkaConnection, reader: "Consumer", topic: str) -> list[int]:
-    """Partitions of a topic, none if it does not exist."""
-    return topic_partitions(reader, [topic], servers=connection.bootstrap_servers).get(topic, [])
 
 
 _Identity = tuple[Origin, str]

@@ -168,12 +168,7 @@ class Tail:
                 time.sleep(POLL_SECONDS)
 
     def _resume(self) -> None:
-        from confluent_kafka import KafkaException
-
-        try:
-            resumed = self._follower.resume(self._cursor)
-        except KafkaException as error:
-            raise TransientError(f"Kafka does not answer: {error.args[0].str()}") from error
+        resumed = self._follower.resume(self._cursor)
         self._cursor = resumed.cursor
         for gap in resumed.gaps:
             LOG.warning(

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -135,7 +136,8 @@ class _Tick:
             room = self._wait_for_room(min(len(intake.runs), (limit + 1) // 2), deadline)
             if room <= 0:
                 return no_room(limit)
-            intake = self._decide(records, room)
+            if room < len(intake.runs):
+                intake = self._decide(records, room)
         bury(self._publisher, intake.letters)
         self._publisher.publish(intake.refusals)
         cursor = cursor.after(records[: intake.taken])
@@ -205,7 +207,7 @@ class _Tick:
 
 def _router(settings: Settings) -> Router:
     return Router(
-        symbols_of=lambda key: {listing.symbol for listing in settings.universe(key)},
+        symbols_of=cache(lambda key: {listing.symbol for listing in settings.universe(key)}),
         series=frozenset(series.series_id for series in settings.series()),
         news_start=settings.news_start,
         max_age=timedelta(days=settings.event_max_age_days),
