@@ -28,10 +28,14 @@ from quant_assets.events.connection import KafkaConnection
 from quant_assets.markets import Listing, load_universe, market
 from quant_assets.reference import read_rows, reference_path, reference_rows
 from quant_assets.settings_kafka import KafkaSettings
+from quant_assets.settings_notices import NoticeSettings
+from quant_assets.vendors.slack import SlackConnection
 
 Profile = Literal["sandbox", "replay", "live"]
 SANDBOX_KEY = "sandbox0" * 4
 """Key that the sandbox accepts for FRED and Alpha Vantage; it opens nothing else."""
+SANDBOX_SLACK_TOKEN = "xoxb-sandbox"
+SLACK_URL = "https://slack.com/api/"
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def load_macro_series(source: str) -> tuple[MacroSeries, ...]:
         ) from error
 
 
-class Settings(KafkaSettings):
+class Settings(KafkaSettings, NoticeSettings):
     """Settings of one process. Each field's variable is its alias; units are in the name."""
 
     model_config = SettingsConfigDict(
@@ -125,8 +129,6 @@ class Settings(KafkaSettings):
     article_text: bool = Field(False, alias="QUANT_ARTICLE_TEXT")
     sentiment_model: Path | None = Field(None, alias="QUANT_SENTIMENT_MODEL")
     raw_retention_days: int = Field(90, ge=0, le=3650, alias="QUANT_RAW_RETENTION_DAYS")
-
-    slack_bot_token: SecretStr = Field(SecretStr(""), alias="SLACK_BOT_TOKEN")
 
     sandbox_seed: int = Field(7, ge=0, le=2**31 - 1, alias="QUANT_SANDBOX_SEED")
     sandbox_data: Path | None = Field(None, alias="QUANT_SANDBOX_DATA")
@@ -290,6 +292,7 @@ class Settings(KafkaSettings):
             self.slack_bot_token.get_secret_value(),
             self.kafka_sasl_password.get_secret_value(),
             self.kafka_ssl_key_password.get_secret_value(),
+            self.smtp_password.get_secret_value(),
             *(urlsplit(feed).password or "" for feed in self.rss_feeds),
         )
         return tuple(key for key in keys if key)
@@ -366,6 +369,20 @@ class Settings(KafkaSettings):
         )
         return KafkaConnection(servers, is_embedded=True) if servers else None
 
+    def slack(self) -> SlackConnection | None:
+        """Slack by ``SLACK_BOT_TOKEN``, in the sandbox its stand-in; None where there is none.
+
+        None means that nothing is posted: in the live profile without a token, in the sandbox
+        while none runs. Starts none: nobody would look at it.
+        """
+        if not self.is_sandbox:
+            token = self.slack_bot_token.get_secret_value()
+            return SlackConnection(SLACK_URL, token) if token else None
+        from quant_assets.sandbox import locate
+
+        base = locate.find(self.home_dir, seed=self.sandbox_seed, data_dir=self.replayed_data)
+        return SlackConnection(f"{base}/api/", SANDBOX_SLACK_TOKEN) if base else None
+
     def endpoints(self) -> Endpoints:
         """Addresses of the vendors; in the sandbox profiles finds the sandbox or starts one.
 
@@ -376,7 +393,7 @@ class Settings(KafkaSettings):
                 yahoo_proxy=None,
                 fred_url="https://api.stlouisfed.org/fred",
                 alpha_vantage_url="https://www.alphavantage.co",
-                slack_url="https://slack.com/api/",
+                slack_url=SLACK_URL,
                 rss_feeds=self.rss_feeds,
             )
         from quant_assets.sandbox import locate

@@ -41,12 +41,9 @@ def ensure(home: Path, *, seed: int, data_dir: Path | None) -> str:
     The one recorded in ``home`` if it answers and is what was asked for; otherwise one inside
     this process, started once for each (home, seed, data_dir) and gone with the process.
     """
-    data_dir = None if data_dir is None else data_dir.absolute()
-    key = (os.getpid(), home.absolute(), seed, data_dir)
+    key = _key(home, seed, data_dir)
     with _lock:
-        if key in _started:
-            return _started[key].url
-        if (address := _recorded(home, seed, data_dir)) is not None:
+        if (address := find(home, seed=seed, data_dir=data_dir)) is not None:
             return address
         from quant_assets.sandbox.server import Sandbox
 
@@ -54,6 +51,16 @@ def ensure(home: Path, *, seed: int, data_dir: Path | None) -> str:
         address = sandbox.start()
         _started[key] = sandbox
         return address
+
+
+def find(home: Path, *, seed: int, data_dir: Path | None) -> str | None:
+    """Base address of a sandbox with this seed and data, if one runs; starts none."""
+    started = _started.get(_key(home, seed, data_dir))
+    return started.url if started is not None else _recorded(home, seed, data_dir)
+
+
+def _key(home: Path, seed: int, data_dir: Path | None) -> tuple[int, Path, int, Path | None]:
+    return os.getpid(), home.absolute(), seed, None if data_dir is None else data_dir.absolute()
 
 
 def kafka_servers(home: Path, *, seed: int, data_dir: Path | None) -> str | None:
