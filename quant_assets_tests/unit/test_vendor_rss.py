@@ -297,7 +297,7 @@ def test_a_changed_feed_replaces_what_was_kept(tmp_path: Path) -> None:
     assert result.changed_at == later
 
 
-@pytest.mark.parametrize("damage", [b"", b"not gzip", gzip.compress(b"{}\nbody"), None])
+@pytest.mark.parametrize("damage", [b"", b"not gzip", gzip.compress(b"{}\nbody", mtime=0), None])
 def test_a_damaged_cache_means_a_plain_request(tmp_path: Path, damage: bytes | None) -> None:
     with ScriptedServer(Publisher(feed(item("a")))) as server:
         url = f"{server.url}/feed"
