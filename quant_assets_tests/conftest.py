@@ -1,5 +1,6 @@
 """Fixtures shared by every test. What belongs here: locations and guards, no behaviour."""
 
+import faulthandler
 import os
 from pathlib import Path
 
@@ -9,6 +10,15 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 """One commit gets one verdict; `pytest --hypothesis-profile=default` searches anew."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the stack of a worker process that dies where the gate finds it."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = config.rootpath / ".pytest_cache" / "crashes"
+        folder.mkdir(parents=True, exist_ok=True)
+        faulthandler.enable((folder / worker).open("w"))
 
 
 @pytest.fixture(autouse=True, scope="session")
