@@ -61,6 +61,7 @@ def serve_ui(values: Settings, port: int) -> int:
                 else notice(servers)
             )
             click.echo(f"  send an event       {EXAMPLE}")
+            click.echo(f"  Slack channels      {keeper.address}/slack")
         return _run_dagster(values, port, keeper)
 
 

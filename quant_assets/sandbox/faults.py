@@ -1,8 +1,9 @@
 """Scripted misbehaviour. What belongs here: which request a fault hits, not what it does to it.
 
-What concerns the transport (status, delay, reset, truncated, malformed) the server does; what
-concerns the content (duplicate, late, ...) the vendor's module does, on simulated and replayed
-data alike.
+What concerns the transport (status, delay, reset, lost, truncated, malformed) the server does;
+what concerns the content (duplicate, late, ...) the vendor's module does, on simulated and replayed
+data alike. After ``status`` and ``reset`` the vendor has done nothing; after ``lost``,
+``truncated`` and ``malformed`` it has done its work and only the client does not know.
 """
 
 import threading
@@ -17,6 +18,7 @@ TRANSPORT_KINDS: Mapping[str, str] = {
     "status": "answer with `code` (500), `retry_after` seconds, a `body` of html or json",
     "delay": "wait `seconds` (1.0) before answering",
     "reset": "close the connection without an answer",
+    "lost": "do the work, wait `seconds` (0), then close, or with `code` answer that status",
     "truncated": "announce the whole body and close after half of it",
     "malformed": "a body that does not parse; `wrong_types=True`: one that parses into nonsense",
     "empty": "a well-formed answer without rows; `body=True`: an answer without a body",
@@ -57,6 +59,7 @@ CONTENT_KINDS: Mapping[str, Mapping[str, str]] = {
 _OPTIONS: Mapping[str, frozenset[str]] = {
     "status": frozenset({"code", "retry_after", "body"}),
     "delay": frozenset({"seconds"}),
+    "lost": frozenset({"seconds", "code", "retry_after", "body"}),
     "malformed": frozenset({"wrong_types"}),
     "empty": frozenset({"body"}),
     "wrong_units": frozenset({"factor", "rows"}),

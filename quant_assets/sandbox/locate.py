@@ -135,7 +135,7 @@ class Keeper:
         if self._own_sandbox is None:
             from quant_assets.sandbox.server import Sandbox
 
-            sandbox = Sandbox(seed=self._seed, data_dir=self._data_dir)
+            sandbox = Sandbox(seed=self._seed, data_dir=self._data_dir, home=self._home)
             sandbox.start()
             self._own_sandbox = sandbox
         _record_sandbox(self._home, self._own_sandbox)

@@ -23,6 +23,7 @@ from quant_assets.sandbox.http_server import LoopbackServer, RawRequest, Reply
 from quant_assets.sandbox.news import FEEDS
 from quant_assets.sandbox.request_log import LoggedRequest, RequestLog
 from quant_assets.sandbox.routing import Vendors, route
+from quant_assets.sandbox.slack_archive import SlackArchive
 from quant_assets.sandbox.wire import Request, Response, html_response, json_response
 
 CONTROL_PREFIX = "/_sandbox/"
@@ -33,7 +34,8 @@ class Sandbox:
 
     ``data_dir`` holds recorded files to replay; without it the market is simulated from ``seed``.
     ``now`` is the vendors' clock: they know nothing later. ``port`` 0 takes a free one. With
-    ``broker`` a Kafka broker runs beside them.
+    ``broker`` a Kafka broker runs beside them. With ``home`` its Slack is kept there for the next
+    sandbox of that home; without, nothing outlives it.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Sandbox:
         port: int = 0,
         now: Callable[[], datetime] | None = None,
         broker: bool = False,
+        home: Path | None = None,
     ) -> None:
         self.seed = seed
         self.data_dir = None if data_dir is None else data_dir.absolute()
@@ -55,6 +58,8 @@ class Sandbox:
         self._vendors = Vendors(seed, self.data_dir)
         self._server: LoopbackServer | None = None
         self._stopping = threading.Event()
+        self._home = home
+        self._archive: SlackArchive | None = None
         self.slack = self._vendors.slack.workspace
         self.alpha_vantage_limits = self._vendors.alpha_vantage.limits
         self.fred_limits = self._vendors.fred.limits
@@ -80,9 +85,12 @@ class Sandbox:
         """Serve in daemon threads; gives the base address."""
         if self._server is None:
             self._stopping.clear()
+            if self._home is not None:
+                self._archive = SlackArchive.open(self._home, self.slack, self._clock())
             try:
                 self._server = LoopbackServer(self._port, self._answer)
             except OSError as error:
+                self.stop()
                 raise BadConfigurationError(
                     f"the sandbox cannot listen on 127.0.0.1:{self._port}: {error}; "
                     "choose another port, or 0 for a free one"
@@ -104,6 +112,9 @@ class Sandbox:
             server.shutdown()
             server.close_connections()
             server.server_close()
+        archive, self._archive = self._archive, None
+        if archive is not None:
+            archive.close()
         if self.broker is not None:
             self.broker.stop()
 
@@ -152,6 +163,9 @@ class Sandbox:
         if failing is not None and (failing.kind == "status" or "code" in failing.options):
             return _failure(failing)
         response = self._vendors.answer(request, endpoint)
+        if (lost := request.fault("lost")) is not None:
+            self._stopping.wait(float(lost.option("seconds", 0.0)))
+            return _failure(lost) if "code" in lost.options else None
         empty, malformed = request.fault("empty"), request.fault("malformed")
         if empty is not None and empty.option("body", False):
             return replace(response, body=b"")
@@ -184,7 +198,7 @@ def serve(*, home: Path, seed: int, data_dir: Path | None, port: int, broker: bo
     """
     with (
         interruptions(signal.SIGINT, signal.SIGTERM) as interrupted,
-        Sandbox(seed=seed, data_dir=data_dir, port=port) as sandbox,
+        Sandbox(seed=seed, data_dir=data_dir, port=port, home=home) as sandbox,
     ):
         locate.record(home, sandbox)
         try:

@@ -1,7 +1,8 @@
-"""Slack's Web API. What belongs here: methods, their checks and their error codes.
+"""Slack's Web API. What belongs here: methods, who may call them, and their answers.
 
 Logical errors come with HTTP 200 and ``ok: false``; only the rate limit is an HTTP 429. Any token
-of the form ``xoxb-...`` is accepted.
+of the form ``xoxb-...`` is accepted. As in Slack only ``chat.postMessage`` takes a channel's name,
+every other method wants its id.
 """
 
 import json
@@ -11,11 +12,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from quant_assets.sandbox.slack_page import page
+from quant_assets.sandbox import slack_blocks
+from quant_assets.sandbox.slack_blocks import SlackError
+from quant_assets.sandbox.slack_listing import history_page, replies_page
+from quant_assets.sandbox.slack_page import FILE_PREFIX, PAGE_PATH, page_response, permalink
 from quant_assets.sandbox.slack_workspace import (
     BOT_ID,
     BOT_USER,
+    SCOPES,
     TEAM_ID,
+    Channel,
     Message,
     SlackWorkspace,
     StoredFile,
@@ -24,31 +30,33 @@ from quant_assets.sandbox.wire import Request, Response, html_response, json_res
 
 API_PREFIX = "/api/"
 UPLOAD_PREFIX = "/api/upload/"
-PAGE_PATH = "/slack"
-FILE_PREFIX = "/slack/files/"
-MAX_TEXT, MAX_SECTION_TEXT, MAX_HEADER_TEXT, MAX_BLOCKS = 40_000, 3000, 150, 50
-_TEXT_LIMITS = {"section": MAX_SECTION_TEXT, "header": MAX_HEADER_TEXT}
 _TIMESTAMP = re.compile(r"\d{10}\.\d{6}")
-
-
-class SlackError(Exception):
-    """A logical error: its code, and the messages that Slack adds."""
-
-    def __init__(self, code: str, *messages: str) -> None:
-        super().__init__(code)
-        self.messages = messages
+_SCOPES = {
+    "chat.postMessage": "chat:write",
+    "chat.update": "chat:write",
+    "chat.delete": "chat:write",
+    "conversations.list": "channels:read",
+    "conversations.history": "channels:history",
+    "conversations.replies": "channels:history",
+    "files.getUploadURLExternal": "files:write",
+    "files.completeUploadExternal": "files:write",
+}
 
 
 def is_slack_path(path: str) -> bool:
     """Whether the Slack stand-in answers ``path``."""
-    return path == PAGE_PATH or path.startswith((API_PREFIX, FILE_PREFIX))
+    return path == PAGE_PATH or path.startswith((API_PREFIX, f"{PAGE_PATH}/"))
 
 
 def channel_of(request: Request) -> str:
     """Channel that a request names; empty if none."""
     if not request.path.startswith(API_PREFIX) or request.path.startswith(UPLOAD_PREFIX):
         return ""
-    return str(_arguments(request).get("channel", ""))
+    try:
+        arguments = _arguments(request)
+    except SlackError:
+        return ""
+    return str(arguments.get("channel") or arguments.get("channel_id") or "")
 
 
 class Slack:
@@ -62,6 +70,7 @@ class Slack:
             "chat.postMessage": self._post_message,
             "chat.update": self._update,
             "chat.delete": self._delete,
+            "chat.getPermalink": self._permalink,
             "conversations.list": self._list,
             "conversations.history": self._history,
             "conversations.replies": self._replies,
@@ -71,10 +80,10 @@ class Slack:
 
     def answer(self, request: Request) -> Response:
         """Response to a request to the API, to an upload address or to the page."""
-        if request.path == PAGE_PATH:
-            return html_response(page(self.workspace))
         if request.path.startswith(FILE_PREFIX):
             return self._download(request)
+        if request.path == PAGE_PATH or request.path.startswith(f"{PAGE_PATH}/"):
+            return page_response(self.workspace, request.path, request.query)
         if request.path.startswith(UPLOAD_PREFIX):
             return self._receive(request)
         return self._call(request)
@@ -83,29 +92,38 @@ class Slack:
         try:
             if (fault := request.fault("error")) is not None:
                 raise SlackError(str(fault.option("error", "fatal_error")))
-            method = self._methods.get(request.path.removeprefix(API_PREFIX))
+            name = request.path.removeprefix(API_PREFIX)
+            method = self._methods.get(name)
             if method is None:
-                raise SlackError("unknown_method")
+                raise SlackError("unknown_method", req_method=name)
             arguments = _arguments(request)
-            _check_token(request, arguments)
-            wait = self._wait(request, arguments)
+            if name != "api.test":
+                _check_token(request, arguments)
+            wait = self._wait(name, arguments)
             if wait > 0:
                 content = {"ok": False, "error": "ratelimited"}
                 return json_response(content, 429, Retry_After=str(math.ceil(wait)))
+            self._check_scope(name)
             content = {"ok": True, **method(request, arguments)}
         except SlackError as error:
-            content = {"ok": False, "error": str(error)}
+            content = {"ok": False, "error": str(error), **error.fields}
             if error.messages:
                 content["response_metadata"] = {"messages": list(error.messages)}
         if request.fault("empty") is not None:
             content = {}
         return json_response(content)
 
-    def _wait(self, request: Request, arguments: Mapping[str, Any]) -> float:
-        if request.path != f"{API_PREFIX}chat.postMessage":
-            return 0.0
-        channel = self.workspace.channel_id(str(arguments.get("channel") or ""))
-        return 0.0 if channel is None else self.workspace.seconds_to_wait(channel)
+    def _wait(self, method: str, arguments: Mapping[str, Any]) -> float:
+        channel = self.workspace.channel(str(arguments.get("channel") or ""))
+        return self.workspace.limits.seconds_to_wait(
+            method, "" if channel is None else channel.channel_id
+        )
+
+    def _check_scope(self, method: str) -> None:
+        missing = self.workspace.missing_scopes
+        if (needed := _SCOPES.get(method)) in missing and needed is not None:
+            provided = ",".join(scope for scope in SCOPES if scope not in missing)
+            raise SlackError("missing_scope", needed=needed, provided=provided)
 
     def _auth_test(self, request: Request, _: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -119,26 +137,23 @@ class Slack:
         }
 
     def _post_message(self, request: Request, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        channel = self._channel(arguments)
-        text, blocks = _content(arguments)
-        thread_ts = arguments.get("thread_ts") or None
-        if thread_ts is not None:
-            if not _TIMESTAMP.fullmatch(str(thread_ts)):
-                raise SlackError("invalid_thread_ts")
-            root = self.workspace.message(channel, str(thread_ts))
-            if root is None:
-                raise SlackError("thread_not_found")
-            thread_ts = root.thread_ts or root.ts
+        channel = self._writable(self.workspace.channel(str(arguments.get("channel") or "")))
+        text, blocks = slack_blocks.content(arguments)
+        metadata = slack_blocks.metadata(arguments)
         message = self.workspace.post(
-            request.now, channel, text, blocks=blocks, thread_ts=thread_ts
+            request.now,
+            channel.channel_id,
+            text,
+            blocks=blocks,
+            thread_ts=self._root_ts(channel, arguments),
+            metadata=metadata,
         )
-        return {"channel": channel, "ts": message.ts, "message": message.as_dict()}
+        return {"channel": channel.channel_id, "ts": message.ts, "message": message.as_dict()}
 
-    def _update(self, _: Request, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        message = self._message(arguments)
-        text, blocks = _content(arguments)
-        message.text, message.blocks = text, blocks
-        message.edits += 1
+    def _update(self, request: Request, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        message = self._message(arguments, "ts", is_writing=True)
+        text, blocks = slack_blocks.content(arguments)
+        self.workspace.edit(request.now, message, text, blocks, slack_blocks.metadata(arguments))
         return {
             "channel": message.channel,
             "ts": message.ts,
@@ -147,45 +162,43 @@ class Slack:
         }
 
     def _delete(self, _: Request, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        message = self._message(arguments)
+        message = self._message(arguments, "ts", is_writing=True)
         self.workspace.delete(message)
         return {"channel": message.channel, "ts": message.ts}
 
-    def _list(self, _: Request, __: Mapping[str, Any]) -> dict[str, Any]:
+    def _permalink(self, request: Request, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        message = self._message(arguments, "message_ts")
+        name = self._channel(arguments).name
+        return {"channel": message.channel, "permalink": _base(request) + permalink(name, message)}
+
+    def _list(self, _: Request, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        is_all = str(arguments.get("exclude_archived", "")).lower() not in ("1", "true")
         channels = [
             {
-                "id": channel,
-                "name": name,
-                "name_normalized": name,
+                "id": channel.channel_id,
+                "name": channel.name,
+                "name_normalized": channel.name,
                 "is_channel": True,
                 "is_private": False,
-                "is_archived": False,
-                "is_member": True,
+                "is_archived": channel.is_archived,
+                "is_member": channel.is_member,
             }
-            for channel, name in self.workspace.channels().items()
+            for channel in self.workspace.channels()
+            if is_all or not channel.is_archived
         ]
         return {"channels": channels, "response_metadata": {"next_cursor": ""}}
 
     def _history(self, _: Request, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        channel = self._channel(arguments)
-        oldest, latest = str(arguments.get("oldest", "0")), str(arguments.get("latest", "9" * 12))
-        roots = [m for m in self.workspace.messages(channel) if not m.is_reply]
-        kept = [m for m in reversed(roots) if float(oldest) < float(m.ts) < float(latest)]
-        limit = int(arguments.get("limit", 100))
-        shown = [self._with_replies(message) for message in kept[:limit]]
-        return {"messages": shown, "has_more": len(kept) > limit}
+        channel = self._readable(arguments)
+        return history_page(self.workspace.messages(channel.channel_id), arguments)
 
     def _replies(self, _: Request, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        channel = self._channel(arguments)
-        thread = self.workspace.thread(channel, str(arguments.get("ts", "")))
-        if not thread:
+        channel = self._readable(arguments)
+        found = self.workspace.message(channel.channel_id, str(arguments.get("ts", "")))
+        root_ts = None if found is None else found.root_ts
+        if root_ts is None or self.workspace.message(channel.channel_id, root_ts) is None:
             raise SlackError("thread_not_found")
-        return {"messages": [self._with_replies(m) for m in thread], "has_more": False}
-
-    def _with_replies(self, message: Message) -> dict[str, Any]:
-        if message.is_reply:
-            return message.as_dict()
-        return message.as_dict(len(self.workspace.thread(message.channel, message.ts)) - 1)
+        return replies_page(self.workspace.thread(channel.channel_id, root_ts), arguments)
 
     def _upload_url(self, request: Request, arguments: Mapping[str, Any]) -> dict[str, Any]:
         name, length = arguments.get("filename"), str(arguments.get("length", ""))
@@ -206,23 +219,27 @@ class Slack:
         file = self.workspace.file(request.path.removeprefix(FILE_PREFIX))
         if file is None or file.content is None:
             return html_response("<html><body>404 Not Found</body></html>", 404)
-        kind = "image/png" if file.name.endswith(".png") else "application/octet-stream"
-        return Response(200, file.content, kind)
+        kind = "image/png" if file.is_picture else "application/octet-stream"
+        return Response(200, file.content, kind, {"X-Content-Type-Options": "nosniff"})
 
     def _complete_upload(self, request: Request, arguments: Mapping[str, Any]) -> dict[str, Any]:
         listed = arguments.get("files")
-        if isinstance(listed, str):
-            listed = json.loads(listed)
+        try:
+            listed = json.loads(listed) if isinstance(listed, str) else listed
+        except ValueError:
+            listed = None
         if not isinstance(listed, list) or not listed:
             raise SlackError("invalid_arguments", "[ERROR] files is required")
         files = [self._uploaded(entry) for entry in listed]
-        if arguments.get("channel_id"):
-            channel = self._channel({"channel": arguments["channel_id"]})
-            thread_ts = arguments.get("thread_ts") or None
-            if thread_ts is not None and self.workspace.message(channel, thread_ts) is None:
-                raise SlackError("thread_not_found")
-            text = str(arguments.get("initial_comment") or "")
-            self.workspace.post(request.now, channel, text, thread_ts=thread_ts, files=files)
+        if named := arguments.get("channel_id"):
+            channel = self._writable(self._by_id(str(named)))
+            self.workspace.post(
+                request.now,
+                channel.channel_id,
+                str(arguments.get("initial_comment") or ""),
+                thread_ts=self._root_ts(channel, arguments),
+                files=files,
+            )
         return {"files": [file.as_dict() for file in files]}
 
     def _uploaded(self, entry: Any) -> StoredFile:
@@ -232,16 +249,52 @@ class Slack:
         file.title = str(entry.get("title") or file.name)
         return file
 
-    def _channel(self, arguments: Mapping[str, Any]) -> str:
-        found = self.workspace.channel_id(str(arguments.get("channel") or ""))
+    def _root_ts(self, channel: Channel, arguments: Mapping[str, Any]) -> str | None:
+        """Root of the thread that a new message names, if it names one."""
+        thread_ts = arguments.get("thread_ts") or None
+        if thread_ts is None:
+            return None
+        if not _TIMESTAMP.fullmatch(str(thread_ts)):
+            raise SlackError("invalid_thread_ts")
+        named = self.workspace.message(channel.channel_id, str(thread_ts))
+        if named is None or self.workspace.message(channel.channel_id, named.root_ts) is None:
+            raise SlackError("thread_not_found")
+        return named.root_ts
+
+    def _by_id(self, wanted: str) -> Channel | None:
+        found = self.workspace.channel(wanted)
+        return found if found is not None and found.channel_id == wanted else None
+
+    def _channel(self, arguments: Mapping[str, Any]) -> Channel:
+        found = self._by_id(str(arguments.get("channel") or ""))
         if found is None:
             raise SlackError("channel_not_found")
         return found
 
-    def _message(self, arguments: Mapping[str, Any]) -> Message:
-        message = self.workspace.message(self._channel(arguments), str(arguments.get("ts")))
+    def _writable(self, channel: Channel | None) -> Channel:
+        if channel is None:
+            raise SlackError("channel_not_found")
+        if channel.is_archived:
+            raise SlackError("is_archived")
+        if not channel.is_member:
+            raise SlackError("not_in_channel")
+        return channel
+
+    def _readable(self, arguments: Mapping[str, Any]) -> Channel:
+        channel = self._channel(arguments)
+        if not channel.is_member:
+            raise SlackError("not_in_channel")
+        return channel
+
+    def _message(
+        self, arguments: Mapping[str, Any], name: str, *, is_writing: bool = False
+    ) -> Message:
+        channel = self._channel(arguments)
+        message = self.workspace.message(channel.channel_id, str(arguments.get(name)))
         if message is None:
             raise SlackError("message_not_found")
+        if is_writing:
+            self._writable(channel)
         return message
 
 
@@ -256,60 +309,17 @@ def _arguments(request: Request) -> dict[str, Any]:
         try:
             content = json.loads(request.body or b"{}")
         except ValueError:
-            return arguments
-        return arguments | (content if isinstance(content, dict) else {})
+            raise SlackError("invalid_json") from None
+        if not isinstance(content, dict):
+            raise SlackError("json_not_object")
+        return arguments | content
     return arguments | dict(parse_qsl(request.body.decode(errors="replace")))
 
 
 def _check_token(request: Request, arguments: Mapping[str, Any]) -> None:
     authorization = request.headers.get("authorization", "")
     token = authorization.removeprefix("Bearer ") or str(arguments.get("token", ""))
-    if request.path == f"{API_PREFIX}api.test":
-        return
     if not token:
         raise SlackError("not_authed")
     if not token.startswith("xoxb-"):
         raise SlackError("invalid_auth")
-
-
-def _content(arguments: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    """Text and blocks of a message, checked against Slack's limits."""
-    text, blocks = str(arguments.get("text") or ""), arguments.get("blocks") or []
-    if isinstance(blocks, str):
-        try:
-            blocks = json.loads(blocks)
-        except ValueError:
-            raise SlackError("invalid_blocks_format") from None
-    if not isinstance(blocks, list):
-        raise SlackError("invalid_blocks_format")
-    if not text and not blocks and not arguments.get("attachments"):
-        raise SlackError("no_text")
-    if len(text) > MAX_TEXT:
-        raise SlackError("msg_too_long")
-    if len(blocks) > MAX_BLOCKS:
-        raise SlackError(
-            "invalid_blocks",
-            f"[ERROR] no more than {MAX_BLOCKS} items allowed [json-pointer:/blocks]",
-        )
-    for place, block in enumerate(blocks):
-        _check_block(place, block)
-    return text, blocks
-
-
-def _check_block(place: int, block: Any) -> None:
-    where = f"[json-pointer:/blocks/{place}"
-    if not isinstance(block, dict) or not block.get("type"):
-        raise SlackError("invalid_blocks", f"[ERROR] missing required field: type {where}]")
-    limit = _TEXT_LIMITS.get(str(block["type"]))
-    if limit is None:
-        return
-    texts = [block.get("text"), *(block.get("fields") or [])]
-    for text in texts:
-        content = text.get("text", "") if isinstance(text, dict) else ""
-        if len(content) > limit:
-            raise SlackError(
-                "invalid_blocks",
-                f"[ERROR] must be no more than {limit} characters {where}/text/text]",
-            )
-    if not any(texts):
-        raise SlackError("invalid_blocks", f"[ERROR] missing required field: text {where}]")

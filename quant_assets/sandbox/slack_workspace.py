@@ -1,16 +1,54 @@
 """Channels, messages and files of the simulated Slack. What belongs here: state, no HTTP."""
 
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from quant_assets.sandbox.randomness import stable_hash
+from quant_assets.sandbox.slack_limits import RateLimits
 
-DEFAULT_CHANNELS = ("general", "quant", "quant-runs", "quant-alerts", "trading")
+JOINED_CHANNELS = ("general", "quant", "quant-runs", "quant-alerts", "trading")
+FOREIGN_CHANNEL, ARCHIVED_CHANNEL = "private-desk", "old-desk"
+SCOPES = ("channels:history", "channels:read", "chat:write", "files:write")
+"""What the bot may do unless ``SlackWorkspace.missing_scopes`` takes it away."""
 BOT_USER, BOT_ID, TEAM_ID = "U0SANDBOX", "B0SANDBOX", "T0SANDBOX"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel; the bot writes only where it is a member."""
+
+    channel_id: str
+    name: str
+    is_member: bool = True
+    is_archived: bool = False
+
+
+@dataclass
+class StoredFile:
+    """One uploaded file; ``content`` is ``None`` until its bytes have come."""
+
+    file_id: str
+    name: str
+    length: int
+    title: str = ""
+    content: bytes | None = None
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a PNG, whatever its name says."""
+        return self.content is not None and self.content.startswith(b"\x89PNG")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Slack's JSON form."""
+        return {
+            "id": self.file_id,
+            "name": self.name,
+            "title": self.title or self.name,
+            "size": self.length,
+        }
 
 
 @dataclass
@@ -23,15 +61,29 @@ class Message:
     blocks: list[Any] = field(default_factory=list)
     thread_ts: str | None = None
     edits: int = 0
-    files: list["StoredFile"] = field(default_factory=list)
+    edited_ts: str = ""
+    files: list[StoredFile] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_reply(self) -> bool:
         """Whether it hangs below another message."""
         return self.thread_ts is not None and self.thread_ts != self.ts
 
-    def as_dict(self, replies: int = 0) -> dict[str, Any]:
-        """Slack's JSON form."""
+    @property
+    def root_ts(self) -> str:
+        """Time stamp of the first message of its thread."""
+        return self.thread_ts or self.ts
+
+    @property
+    def time(self) -> datetime:
+        """When it was posted, in UTC."""
+        return datetime.fromtimestamp(float(self.ts), UTC)
+
+    def as_dict(
+        self, replies: "list[Message] | None" = None, *, has_metadata: bool = False
+    ) -> dict[str, Any]:
+        """Slack's JSON form; ``replies`` are those below it."""
         content: dict[str, Any] = {
             "type": "message",
             "user": BOT_USER,
@@ -45,50 +97,48 @@ class Message:
         if self.files:
             content["files"] = [file.as_dict() for file in self.files]
         if self.edits:
-            content["edited"] = {"user": BOT_USER, "ts": self.ts}
+            content["edited"] = {"user": BOT_USER, "ts": self.edited_ts or self.ts}
         if self.thread_ts is not None or replies:
-            content["thread_ts"] = self.thread_ts or self.ts
+            content["thread_ts"] = self.root_ts
+        if self.is_reply:
+            content["parent_user_id"] = BOT_USER
         if replies:
-            content["reply_count"] = replies
+            content |= {"reply_count": len(replies), "latest_reply": replies[-1].ts}
+        if has_metadata and self.metadata:
+            content["metadata"] = self.metadata
         return content
 
 
-@dataclass
-class StoredFile:
-    """One uploaded file; ``content`` is ``None`` until its bytes have come."""
+class Archive(Protocol):
+    """Where a workspace keeps what it stores."""
 
-    file_id: str
-    name: str
-    length: int
-    title: str = ""
-    content: bytes | None = None
+    def keep(self, message: Message) -> None:
+        """Store a message as it is now."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Slack's JSON form."""
-        return {
-            "id": self.file_id,
-            "name": self.name,
-            "title": self.title or self.name,
-            "size": self.length,
-        }
+    def drop(self, message: Message) -> None:
+        """Forget a message."""
 
 
 class SlackWorkspace:
     """Everything the simulated Slack stores. Thread-safe.
 
-    ``messages_per_second`` limits each channel as Slack does (1.0); ``None`` is no limit.
+    ``limits`` are on as in the real one. Scopes in ``missing_scopes`` were not granted to the bot.
     """
 
     def __init__(self) -> None:
-        self.messages_per_second: float | None = None
+        self.limits = RateLimits()
+        self.missing_scopes: set[str] = set()
+        self._archive: Archive | None = None
         self._lock = threading.RLock()
-        self._channels: dict[str, str] = {}
+        self._channels: dict[str, Channel] = {}
         self._messages: dict[tuple[str, str], Message] = {}
         self._files: dict[str, StoredFile] = {}
-        self._last_sent: dict[str, float] = {}
-        self._counter = 0
-        for name in DEFAULT_CHANNELS:
+        self._last_microsecond = 0
+        self._last_file = 0
+        for name in JOINED_CHANNELS:
             self.add_channel(name)
+        self.add_channel(FOREIGN_CHANNEL, is_member=False)
+        self.add_channel(ARCHIVED_CHANNEL, is_archived=True)
 
     def __iter__(self) -> Iterator[Message]:
         return iter(self.messages())
@@ -96,31 +146,44 @@ class SlackWorkspace:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def add_channel(self, name: str) -> str:
+    @property
+    def messages_per_second(self) -> float | None:
+        """Pace of each channel; ``None`` lifts every rate limit."""
+        return self.limits.messages_per_second
+
+    @messages_per_second.setter
+    def messages_per_second(self, value: float | None) -> None:
+        self.limits.messages_per_second = value
+
+    def add_channel(self, name: str, *, is_member: bool = True, is_archived: bool = False) -> str:
         """Create a channel; gives its id."""
         with self._lock:
-            channel = f"C{stable_hash('channel', name) % 16**8:08X}"
-            self._channels[channel] = name
-            return channel
+            channel_id = f"C{stable_hash('channel', name) % 16**8:08X}"
+            self._channels[channel_id] = Channel(channel_id, name, is_member, is_archived)
+            return channel_id
 
-    def channels(self) -> dict[str, str]:
-        """Name of each channel by id."""
+    def channels(self) -> list[Channel]:
+        """Every channel, in the order of creation."""
         with self._lock:
-            return dict(self._channels)
+            return list(self._channels.values())
 
-    def channel_id(self, wanted: str) -> str | None:
-        """Id of the channel with this id or name, with or without ``#``."""
+    def channel(self, wanted: str) -> Channel | None:
+        """The channel with this id or name, with or without ``#``."""
         with self._lock:
             if wanted in self._channels:
-                return wanted
+                return self._channels[wanted]
             name = wanted.removeprefix("#")
-            return next((key for key, value in self._channels.items() if value == name), None)
+            return next((c for c in self._channels.values() if c.name == name), None)
 
     def messages(self, channel: str | None = None) -> list[Message]:
         """Messages in order, of one channel (id or name) or of all."""
-        found = None if channel is None else self.channel_id(channel)
+        found = None if channel is None else self.channel(channel)
         with self._lock:
-            kept = [m for m in self._messages.values() if channel is None or m.channel == found]
+            kept = [
+                message
+                for message in self._messages.values()
+                if channel is None or (found is not None and message.channel == found.channel_id)
+            ]
         return sorted(kept, key=lambda message: message.ts)
 
     def message(self, channel: str, ts: str) -> Message | None:
@@ -130,7 +193,7 @@ class SlackWorkspace:
 
     def thread(self, channel: str, ts: str) -> list[Message]:
         """Root and replies of a thread, in order."""
-        return [m for m in self.messages(channel) if m.ts == ts or m.thread_ts == ts]
+        return [message for message in self.messages(channel) if message.root_ts == ts]
 
     def post(
         self,
@@ -141,36 +204,51 @@ class SlackWorkspace:
         blocks: list[Any] | None = None,
         thread_ts: str | None = None,
         files: list[StoredFile] | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> Message:
         """Store a new message in the channel with this id."""
         with self._lock:
-            self._counter += 1
-            ts = f"{int(now.timestamp())}.{self._counter:06d}"
-            message = Message(channel, ts, text, blocks or [], thread_ts, files=files or [])
-            self._messages[channel, ts] = message
+            message = Message(
+                channel,
+                self._stamp(now),
+                text,
+                blocks or [],
+                thread_ts,
+                files=files or [],
+                metadata=metadata or {},
+            )
+            self._messages[channel, message.ts] = message
+            self._keep(message)
             return message
+
+    def edit(
+        self,
+        now: datetime,
+        message: Message,
+        text: str,
+        blocks: list[Any],
+        metadata: dict[str, Any] | None,
+    ) -> None:
+        """Replace what a message says; its metadata stays where none is given."""
+        with self._lock:
+            message.text, message.blocks = text, blocks
+            message.metadata = message.metadata if metadata is None else metadata
+            message.edits += 1
+            message.edited_ts = f"{now.timestamp():.6f}"
+            self._keep(message)
 
     def delete(self, message: Message) -> None:
         """Remove a message."""
         with self._lock:
             self._messages.pop((message.channel, message.ts), None)
-
-    def seconds_to_wait(self, channel: str) -> float:
-        """Wait before the channel takes another message; 0 admits one and counts it."""
-        if self.messages_per_second is None:
-            return 0.0
-        with self._lock:
-            moment = time.monotonic()
-            free_at = self._last_sent.get(channel, float("-inf")) + 1.0 / self.messages_per_second
-            if moment < free_at:
-                return free_at - moment
-            self._last_sent[channel] = moment
-            return 0.0
+            if self._archive is not None:
+                self._archive.drop(message)
 
     def new_file(self, name: str, length: int) -> StoredFile:
         """Reserve an upload."""
         with self._lock:
-            file = StoredFile(f"F{len(self._files) + 1:08d}", name, length)
+            self._last_file += 1
+            file = StoredFile(f"F{self._last_file:08d}", name, length)
             self._files[file.file_id] = file
             return file
 
@@ -178,3 +256,36 @@ class SlackWorkspace:
         """An upload by id."""
         with self._lock:
             return self._files.get(file_id)
+
+    def restore(self, messages: Iterable[Message]) -> None:
+        """Hold these messages and no others, and their files too."""
+        with self._lock:
+            self._messages.clear()
+            for message in messages:
+                self._messages[message.channel, message.ts] = message
+                self._last_microsecond = max(self._last_microsecond, _microseconds(message.ts))
+                for file in message.files:
+                    self._files[file.file_id] = file
+                    self._last_file = max(self._last_file, int(file.file_id.removeprefix("F")))
+
+    def keep_in(self, archive: Archive | None) -> None:
+        """Store every further change in ``archive``; ``None`` ends it."""
+        with self._lock:
+            self._archive = archive
+
+    def _keep(self, message: Message) -> None:
+        if self._archive is not None:
+            self._archive.keep(message)
+
+    def _stamp(self, now: datetime) -> str:
+        """A time stamp after all others, to the microsecond that of ``now`` where that is free."""
+        self._last_microsecond = max(
+            _microseconds(f"{now.timestamp():.6f}"), self._last_microsecond + 1
+        )
+        seconds, rest = divmod(self._last_microsecond, 1_000_000)
+        return f"{seconds}.{rest:06d}"
+
+
+def _microseconds(ts: str) -> int:
+    seconds, _, rest = ts.partition(".")
+    return int(seconds) * 1_000_000 + int(rest or 0)

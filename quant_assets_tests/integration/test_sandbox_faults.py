@@ -77,6 +77,18 @@ def test_reset_closes_the_connection(sandbox: Sandbox, endpoint: str) -> None:
 
 
 @pytest.mark.parametrize("endpoint", list(PATHS))
+def test_a_lost_answer_is_none_or_another_status(sandbox: Sandbox, endpoint: str) -> None:
+    sandbox.faults.add(Fault(endpoint, "lost", times=1))
+    with pytest.raises(requests.ConnectionError):
+        get(sandbox, PATHS[endpoint])
+    sandbox.faults.add(Fault(endpoint, "lost", times=1, code=502, retry_after=3))
+    answer = get(sandbox, PATHS[endpoint])
+    assert (answer.status_code, answer.headers["Retry-After"]) == (502, "3")
+    statuses = [entry.status for entry in sandbox.requests.matching(endpoint=endpoint)]
+    assert statuses == [0, 502]
+
+
+@pytest.mark.parametrize("endpoint", list(PATHS))
 def test_truncated_body_is_shorter_than_announced(sandbox: Sandbox, endpoint: str) -> None:
     sandbox.faults.add(Fault(endpoint, "truncated", times=1))
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
