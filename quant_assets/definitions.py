@@ -19,14 +19,17 @@ from quant_assets.checks import (
     build_schema_checks,
 )
 from quant_assets.hooks.completion import build_completion_hooks
+from quant_assets.hooks.slack import RunSlackResource
 from quant_assets.jobs import build_jobs
 from quant_assets.markets import MARKETS
-from quant_assets.resources import build_resources
+from quant_assets.resources import build_resources, shown_settings
+from quant_assets.sensors.alerts import build_alert_sensor
 from quant_assets.sensors.articles import build_article_sensor
 from quant_assets.sensors.dead_letters import build_dead_letter_sensor
 from quant_assets.sensors.dead_runs import build_reconciler_sensor
 from quant_assets.sensors.outbox import build_outbox_sensor
 from quant_assets.sensors.requests import build_request_sensor
+from quant_assets.sensors.slack_threads import build_thread_sensor
 from quant_assets.settings import Settings, settings
 from quant_assets.versions import code_versions
 
@@ -65,8 +68,14 @@ def build_defs(
             build_outbox_sensor(values),
             build_dead_letter_sensor(),
             build_reconciler_sensor(jobs),
+            build_thread_sensor(),
+            build_alert_sensor(values),
         ],
-        resources={**build_resources(values), **(resource_overrides or {})},
+        resources={
+            **build_resources(values),
+            "slack": RunSlackResource(values=shown_settings(values)),
+            **(resource_overrides or {}),
+        },
         executor=dg.in_process_executor,
     )
 

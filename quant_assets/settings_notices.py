@@ -1,15 +1,13 @@
 """The settings of notices: Slack and e-mail. What belongs here: their names, limits, defaults."""
 
 import json
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
+from quant_assets.notices.incidents import Severity
 from quant_assets.notices.mail import MailServer
-
-Severity = Literal["critical", "warning", "info"]
-SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
 class NoticeSettings(BaseSettings):

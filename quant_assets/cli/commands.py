@@ -10,6 +10,7 @@ import click
 
 from quant_assets.cli.dead_letter_commands import dead_letters
 from quant_assets.cli.events_commands import events
+from quant_assets.cli.notify_commands import notify
 from quant_assets.cli.options import ASSET, DATA, DATE, MARKET, PROFILE
 from quant_assets.cli.repair_commands import quarantine, raw, rebuild
 from quant_assets.errors import BadConfigurationError
@@ -23,6 +24,7 @@ def quant() -> None:
 
 quant.add_command(dead_letters)
 quant.add_command(events)
+quant.add_command(notify)
 quant.add_command(quarantine)
 quant.add_command(raw)
 quant.add_command(rebuild)

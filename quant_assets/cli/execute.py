@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from quant_assets.cli.plan import Task
 from quant_assets.errors import QuantAssetsError
+from quant_assets.naming import TAG_HOST, TAG_PID
 from quant_assets.sandbox.server import interruptions
-from quant_assets.sensors.dead_runs import TAG_HOST, TAG_PID, close_run
+from quant_assets.sensors.dead_runs import close_run
 
 if TYPE_CHECKING:
     import dagster as dg

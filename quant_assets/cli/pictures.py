@@ -1,15 +1,13 @@
-"""Pictures out of the metadata of materializations. What belongs here: decoding and saving."""
+"""Pictures out of the metadata of materializations. What belongs here: finding and saving them."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 
 import dagster as dg
 
+from quant_assets.hooks.thread_facts import picture_of
 from quant_assets.settings import Settings
-
-_BEFORE, _AFTER = "base64,", ")"
 
 
 def save_pictures(
@@ -19,22 +17,23 @@ def save_pictures(
     paths = []
     folder = values.home_dir / "pictures"
     for market, session in shown.items():
-        records = instance.fetch_materializations(
-            dg.AssetRecordsFilter(
-                asset_key=dg.AssetKey([market, "recommendations"]), asset_partitions=[session]
-            ),
-            limit=1,
-        ).records
-        materialization = records[0].asset_materialization if records else None
-        picture = materialization.metadata.get("picture") if materialization else None
-        if materialization is None or not isinstance(picture, dg.MarkdownMetadataValue):
-            continue
-        text = picture.md_str or ""
-        if _BEFORE not in text:
+        content = recommendation_picture(instance, market, session)
+        if content is None:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{market}_recommendations_{session}.png"
-        encoded = text.split(_BEFORE, 1)[1].rsplit(_AFTER, 1)[0]
-        path.write_bytes(base64.b64decode(encoded))
+        path.write_bytes(content)
         paths.append(str(path))
     return paths
+
+
+def recommendation_picture(instance: dg.DagsterInstance, market: str, session: str) -> bytes | None:
+    """The picture of the recommendations of a session, None if there is none."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey([market, "recommendations"]), asset_partitions=[session]
+        ),
+        limit=1,
+    ).records
+    materialization = records[0].asset_materialization if records else None
+    return picture_of(materialization.metadata) if materialization is not None else None

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from quant_assets.cli.command_thread import CommandThread, command_thread
 from quant_assets.cli.execute import Outcome, run_tasks
 from quant_assets.cli.pictures import save_pictures
 from quant_assets.cli.plan import Planner, Span, Task, span_of
@@ -26,6 +27,7 @@ from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import Market
 from quant_assets.sandbox import locate
+from quant_assets.sandbox.slack_export import publish
 from quant_assets.sensors.dead_runs import close_dead_runs
 from quant_assets.settings import Settings
 from quant_assets.versions import code_versions
@@ -53,7 +55,11 @@ def run_range(
             f"{span.sessions[0]} .. {span.sessions[-1]}, profile {values.profile}"
         )
     outcomes: list[Outcome] = []
-    with dg.DagsterInstance.get() as instance, _sandbox_for_all(values):
+    with (
+        dg.DagsterInstance.get() as instance,
+        _sandbox_for_all(values),
+        command_thread(values, spans) as thread,
+    ):
         if closed := close_dead_runs(instance):
             console.print(f"closed {len(closed)} run(s) whose process had died")
         waves: tuple[Callable[[Planner], list[Task]], ...] = (
@@ -62,9 +68,13 @@ def run_range(
         )
         for wave in waves:
             tasks = wave(Planner(store, instance, now, code_versions(values)))
-            outcomes += _run_wave(console, tasks, instance, workers)
+            thread.planned(len(tasks))
+            outcomes += _run_wave(console, tasks, instance, workers, thread)
         shown = _newest_sessions(store, spans)
         pictures = save_pictures(instance, values, shown)
+        for span in spans:
+            if session := shown.get(span.market.key):
+                thread.recommended(span.market, session, store, instance)
     failed = [outcome for outcome in outcomes if outcome.reason]
     if not outcomes:
         console.print("Everything was there already.")
@@ -96,7 +106,11 @@ def _sandbox_for_all(values: Settings) -> Iterator[None]:
 
 
 def _run_wave(
-    console: Console, tasks: Sequence[Task], instance: dg.DagsterInstance, workers: int
+    console: Console,
+    tasks: Sequence[Task],
+    instance: dg.DagsterInstance,
+    workers: int,
+    thread: CommandThread,
 ) -> list[Outcome]:
     if not tasks:
         return []
@@ -116,6 +130,7 @@ def _run_wave(
         }
 
         def on_end(outcome: Outcome) -> None:
+            thread.ended(outcome)
             state = "[red]failed[/red]" if outcome.reason else "done"
             progress.console.print(
                 f"{outcome.task.title}: {state} in {outcome.seconds:.1f} s", highlight=False
@@ -161,6 +176,11 @@ def _print_places(console: Console, values: Settings, pictures: Sequence[str]) -
     console.print(f"Data:     {values.data_dir}", highlight=False, soft_wrap=True)
     for picture in pictures:
         console.print(f"Picture:  {picture}", highlight=False, soft_wrap=True)
+    if values.is_sandbox and (page := publish(values.home_dir)) is not None:
+        seed, data_dir = values.sandbox_seed, values.replayed_data
+        running = locate.find(values.home_dir, seed=seed, data_dir=data_dir)
+        place = f"{running}/slack" if running else page.as_uri()
+        console.print(f"Slack:    {place}", highlight=False, soft_wrap=True)
     option = f' ARGS="--data {values.replayed_data}"' if values.replayed_data else ""
     console.print(
         f"UI:       make dev{option}, then http://127.0.0.1:3000", highlight=False, soft_wrap=True

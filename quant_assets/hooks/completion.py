@@ -24,7 +24,8 @@ from quant_assets.hooks.signals import run_signals
 from quant_assets.naming import TAG_ANSWERED
 from quant_assets.resources.events import Keyed, Outlet, status_events
 
-RESOURCES = {"events", "store", "platform", "clock"}
+RESOURCES = {"events", "store", "platform", "clock", "slack"}
+"""``slack`` is here to be set up for each run: it tells the run by itself."""
 RETRY_STEP_FAILURES = "dagster/retry_on_asset_or_op_failure"
 
 

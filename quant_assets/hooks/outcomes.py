@@ -161,12 +161,21 @@ def problem_of_step(event: dg.DagsterEvent) -> Problem:
     if data.user_failure_data is not None:
         failure = data.user_failure_data
         return _problem_of_failure(failure.description, failure.metadata, step)
+    return _problem_of_stored(data.error, event)
+
+
+def problem_of_retry(event: dg.DagsterEvent) -> Problem:
+    """Why a step is tried again, from the event that Dagster stored."""
+    return _problem_of_stored(event.step_retry_data.error, event)
+
+
+def _problem_of_stored(error: Any, event: dg.DagsterEvent) -> Problem:
     links = []
-    error: Any = data.error
     while error is not None:
         name = error.cls_name or "Error"
         links.append(_Link(name, re.sub(rf"^[\w.]*\b{name}: ", "", error.message.strip())))
         error = error.cause
+    step = event.step_key or ""
     return _telling(links or [_Link(FAILED_RUN, event.message or "the step failed")], step)
 
 

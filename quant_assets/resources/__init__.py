@@ -13,6 +13,7 @@ from quant_assets.resources.base import (
     shown_settings,
 )
 from quant_assets.resources.events import EventsResource
+from quant_assets.resources.slack import SlackResource
 from quant_assets.resources.vendors import (
     AlphaVantageResource,
     FredResource,
@@ -30,14 +31,16 @@ __all__ = [
     "RawResource",
     "RssResource",
     "SettingsResource",
+    "SlackResource",
     "StoreResource",
     "YahooResource",
     "build_resources",
+    "shown_settings",
 ]
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:
-    """Every resource of the code location, by key."""
+    """The resources of the code location by key, but Slack's, which knows the hooks."""
     values = shown_settings(settings)
     root = str(settings.data_dir)
     return {

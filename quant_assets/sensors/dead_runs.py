@@ -16,12 +16,15 @@ import dagster as dg
 
 from quant_assets import naming
 from quant_assets.hooks.outcomes import is_published, outcomes_of_run, step_key
+from quant_assets.hooks.runs import (
+    STEP_FAILURE,
+    TAG_FAILURE_REASON,
+    is_to_be_repeated,
+    repeats_left,
+)
 
 NAME = "run_reconciler"
 INTERVAL_SECONDS = 15
-TAG_HOST, TAG_PID = "quant/host", "quant/pid"
-"""Tags of a run that a command executes itself: where, and in which process."""
-TAG_FAILURE_REASON, STEP_FAILURE = "dagster/failure_reason", "STEP_FAILURE"
 LOOK_BACK_DAYS = 30
 MOST_REPEATS = 8
 FIRST_WAIT_SECONDS = 60
@@ -51,22 +54,6 @@ def build_reconciler_sensor(jobs: Sequence[Any]) -> dg.SensorDefinition:
         )
 
     return run_reconciler
-
-
-def is_to_be_repeated(run: dg.DagsterRun) -> bool:
-    """Whether ``run_reconciler`` repeats or has repeated the run: its end is no outcome.
-
-    Its process died, or (where its tag says so) a step failed, and it has repeats left.
-    """
-    if run.status != dg.DagsterRunStatus.FAILURE or _repeats_left(run) <= 0:
-        return False
-    is_crash = run.tags.get(TAG_FAILURE_REASON) != STEP_FAILURE
-    return is_crash or naming.TAG_REPEAT_FAILURES in run.tags
-
-
-def _repeats_left(run: dg.DagsterRun) -> int:
-    left = run.tags.get(naming.TAG_REPEATS_LEFT, "0")
-    return int(left) if left.isdecimal() and len(left) < 4 else 0
 
 
 def repeat_requests(instance: dg.DagsterInstance, now: datetime) -> list[dg.RunRequest]:
@@ -110,7 +97,7 @@ def _due(record: dg.RunRecord) -> datetime:
     run = record.dagster_run
     if run.tags.get(TAG_FAILURE_REASON) != STEP_FAILURE or record.end_time is None:
         return datetime.fromtimestamp(0, UTC)
-    wait = FIRST_WAIT_SECONDS * 2 ** (MOST_REPEATS - _repeats_left(run))
+    wait = FIRST_WAIT_SECONDS * 2 ** (MOST_REPEATS - repeats_left(run))
     return datetime.fromtimestamp(record.end_time + wait, UTC)
 
 
@@ -132,7 +119,7 @@ def _repeat(run: dg.DagsterRun, *, is_told: bool) -> dg.RunRequest:
     own = {k: v for k, v in run.tags.items() if not k.startswith(foreign)}
     kept = ("dagster/partition", "dagster/asset_partition_range", "dagster/max_r")
     dagsters = {k: v for k, v in run.tags.items() if k.startswith(kept)}
-    left = _repeats_left(run) - 1
+    left = repeats_left(run) - 1
     tags = {
         **own,
         **dagsters,
@@ -163,8 +150,8 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         dg.DagsterRunStatus.CANCELING,
     ]
     for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
-        if run.tags.get(TAG_HOST) == platform.node():
-            if not is_alive(int(run.tags.get(TAG_PID, 0))):
+        if run.tags.get(naming.TAG_HOST) == platform.node():
+            if not is_alive(int(run.tags.get(naming.TAG_PID, 0))):
                 close_run(run, instance, "the command that ran it died")
                 closed.append(run.run_id)
         elif TAG_LAUNCHED in run.tags and _has_died(run, instance):

@@ -6,7 +6,6 @@ marks each run once Kafka has acknowledged its events.
 """
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -27,9 +26,9 @@ from quant_assets.hooks.outcomes import (
     published_tag,
     step_key,
 )
+from quant_assets.hooks.runs import WILL_RETRY, finished_runs, is_repeated
 from quant_assets.resources import ClockResource, EventsResource, StoreResource
 from quant_assets.resources.events import Keyed, status_events
-from quant_assets.sensors.dead_runs import is_to_be_repeated
 from quant_assets.settings import Settings
 
 NAME = "event_outbox"
@@ -40,16 +39,9 @@ OVERLAP = timedelta(minutes=5)
 RETRY_DECISION = timedelta(seconds=60)
 """Dagster says within it whether it repeats a failed run, in a change after the failure."""
 RUNS_A_TICK = 200
-PAGE = 200
 TICK_SECONDS = 20.0
 """With the waits for Kafka well below the 60 s after which Dagster gives up on a sensor."""
 ANSWER_SECONDS = 10.0
-WILL_RETRY, RETRIED_BY = "dagster/will_retry", "dagster/auto_retry_run_id"
-FINISHED = (
-    dg.DagsterRunStatus.SUCCESS,
-    dg.DagsterRunStatus.FAILURE,
-    dg.DagsterRunStatus.CANCELED,
-)
 TELLING = {
     dg.DagsterEventType.STEP_SUCCESS,
     dg.DagsterEventType.STEP_FAILURE,
@@ -181,31 +173,6 @@ class _Tick:
         return events + status_events(run, "completed", done=total, total=total)
 
 
-def finished_runs(
-    instance: dg.DagsterInstance, since: datetime, until: datetime
-) -> Iterator[dg.RunRecord]:
-    """Finished runs that changed between ``since`` and ``until``, by the time of that change."""
-    seen: set[str] = set()
-    limit = PAGE
-    while True:
-        page = instance.get_run_records(
-            filters=dg.RunsFilter(
-                statuses=list(FINISHED), updated_after=since, updated_before=until
-            ),
-            order_by="update_timestamp",
-            ascending=True,
-            limit=limit,
-        )
-        fresh = [record for record in page if record.dagster_run.run_id not in seen]
-        yield from fresh
-        seen.update(record.dagster_run.run_id for record in fresh)
-        if len(page) < limit:
-            return
-        # Runs of the same instant as the last one may stand on the next page.
-        since = page[-1].update_timestamp - timedelta(microseconds=1)
-        limit = PAGE if fresh else 2 * limit
-
-
 def ended_as(run: dg.DagsterRun, instance: dg.DagsterInstance, age: timedelta) -> Ended:
     """How the outcomes of a run ended that finished ``age`` ago.
 
@@ -221,7 +188,7 @@ def ended_as(run: dg.DagsterRun, instance: dg.DagsterInstance, age: timedelta) -
     for outcome in outcomes:
         if step_key(outcome.asset) in made:
             ended.append((outcome, None))
-        elif not _is_retried(run):
+        elif not is_repeated(run):
             ended.append((outcome, _problem(run, outcome, events)))
     is_open = (
         run.status == dg.DagsterRunStatus.FAILURE
@@ -230,14 +197,6 @@ def ended_as(run: dg.DagsterRun, instance: dg.DagsterInstance, age: timedelta) -
         and age < RETRY_DECISION
     )
     return Ended(ended, is_open)
-
-
-def _is_retried(run: dg.DagsterRun) -> bool:
-    """Whether the run is repeated, by the reconciler or by Dagster: then the repetition answers."""
-    if is_to_be_repeated(run):
-        return True
-    is_failed = run.status == dg.DagsterRunStatus.FAILURE
-    return is_failed and (run.tags.get(WILL_RETRY, "").lower() == "true" or RETRIED_BY in run.tags)
 
 
 def _problem(run: dg.DagsterRun, outcome: OutcomeSpec, events: list[dg.DagsterEvent]) -> Problem:

@@ -14,15 +14,14 @@ import pytest
 
 from quant_assets import naming
 from quant_assets.definitions import build_defs
+from quant_assets.hooks.runs import is_to_be_repeated
+from quant_assets.naming import TAG_HOST, TAG_PID
 from quant_assets.sensors.common import REPEATS
 from quant_assets.sensors.dead_runs import (
-    TAG_HOST,
     TAG_LAUNCHED,
     TAG_MAX_RUNTIME,
-    TAG_PID,
     close_dead_runs,
     is_alive,
-    is_to_be_repeated,
     repeat_requests,
 )
 from quant_assets.settings import Settings

@@ -42,12 +42,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(is_true: Callable[[], bool], seconds: float, what: str) -> None:
-    """Poll until ``is_true``; fail with ``what`` after ``seconds``."""
+def wait_until(
+    is_true: Callable[[], bool],
+    seconds: float,
+    what: str,
+    logs: Callable[[], str] = lambda: "",
+) -> None:
+    """Poll until ``is_true``; fail with ``what`` and the ``logs`` after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not is_true():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
+            raise AssertionError(f"not within {seconds:.0f} s: {what}\n{logs()}")
         time.sleep(0.25)
 
 
@@ -191,11 +196,16 @@ def envelope(event_type: str, payload: Mapping[str, Any], event_id: str) -> byte
 
 @contextmanager
 def installation(
-    home: Path, *, instance_yaml: str | None = None, **variables: str
+    home: Path,
+    *,
+    instance_yaml: str | None = None,
+    definitions: str = "quant_assets.definitions",
+    **variables: str,
 ) -> Iterator[Installation]:
     """An installation below ``home``; its server and daemon are not started yet.
 
-    ``instance_yaml`` replaces the checkout's ``dagster.yaml``. Without KAFKA_BOOTSTRAP_SERVERS the
+    ``instance_yaml`` replaces the checkout's ``dagster.yaml``; ``definitions`` is the module of the
+    code location. Without KAFKA_BOOTSTRAP_SERVERS the
     sandbox's broker is used.
     """
     home.mkdir(parents=True, exist_ok=True)
@@ -230,7 +240,7 @@ def installation(
         )
         connection = settings.kafka()
         assert connection is not None
-        serve = ["api", "grpc", "-m", "quant_assets.definitions", "-h", "127.0.0.1"]
+        serve = ["api", "grpc", "-m", definitions, "-h", "127.0.0.1"]
         serve += ["-p", str(port), "--location-name", "quant_assets"]
         watch = ["run", "-w", str(home / "workspace.yaml")]
         with dg.DagsterInstance.from_config(str(home)) as instance:

@@ -38,7 +38,7 @@ def answer(target: Installation, event_id: str) -> dict[str, Any]:
         )
         return bool(found)
 
-    wait_until(is_there, MINUTES, f"an answer to {event_id}\n{target.logs()}")
+    wait_until(is_there, MINUTES, f"an answer to {event_id}", target.logs)
     return found[0]
 
 
@@ -109,7 +109,7 @@ def test_a_broker_that_is_away_for_a_minute_costs_nothing(tmp_path: Path) -> Non
         session = SESSION.isoformat()
         payload = {"market": "us", "session": session}
         before = target.request("stock.price.sync.requested", payload)
-        wait_until(lambda: bool(target.runs_of(before)), MINUTES, f"a run\n{target.logs()}")
+        wait_until(lambda: bool(target.runs_of(before)), MINUTES, "a run", target.logs)
         broker.kill()
         ended = time.monotonic() + 60
         wait_until(lambda: time.monotonic() > ended, 90, "a minute without a broker")

@@ -30,7 +30,7 @@ def test_two_daemons_give_one_answer_and_say_that_they_are_two(tmp_path: Path) -
                     answers[event["payload"]["requestId"]].add(event["eventId"])
                 return asked <= set(answers)
 
-            wait_until(are_answered, 300, f"an answer to every request\n{target.logs()}")
+            wait_until(are_answered, 300, "an answer to every request", target.logs)
             wait_until(
                 lambda: all(run.is_finished for run in target.instance.get_runs()),
                 300,

@@ -1,0 +1,59 @@
+"""What the alerts remember between two ticks. What belongs here: the record and its keeping."""
+
+import logging
+from datetime import datetime
+
+import dagster as dg
+import msgspec
+
+from quant_assets.notices.incidents import Incident
+from quant_assets.sensors.alert_runs import RunsSeen
+
+KEY = "quant/incidents"
+"""Key of the record in Dagster's storage of daemon cursors."""
+
+
+class MailTrouble(msgspec.Struct, frozen=True):
+    """Why the last mail was not taken, and when the next one is tried."""
+
+    text: str
+    failures: int
+    retry_at: datetime
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Incidents, how far the runs are read, and what is wrong with the ways to tell.
+
+    ``forgiven_at``: when threads whose channel could not be had were last given another try.
+    """
+
+    incidents: tuple[Incident, ...] = ()
+    runs: RunsSeen = RunsSeen()
+    mail: MailTrouble | None = None
+    forgiven_at: datetime | None = None
+
+
+class MemoryFile:
+    """The record of an instance; writes only what has changed."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._storage = instance.daemon_cursor_storage
+        self._text = ""
+
+    def load(self, log: logging.Logger) -> Memory:
+        """What was kept; a record that cannot be read is begun anew."""
+        self._text = self._storage.get_cursor_values({KEY}).get(KEY, "")
+        if not self._text:
+            return Memory()
+        try:
+            return msgspec.json.decode(self._text, type=Memory)
+        except msgspec.MsgspecError as error:
+            log.error("the record of incidents (%s) is not readable, begun anew: %s", KEY, error)
+            return Memory()
+
+    def keep(self, memory: Memory) -> None:
+        """Write the record if it differs from what is there."""
+        text = msgspec.json.encode(memory).decode()
+        if text != self._text:
+            self._storage.set_cursor_values({KEY: text})
+            self._text = text

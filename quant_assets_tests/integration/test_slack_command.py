@@ -1,0 +1,114 @@
+"""``quant run`` in Slack: one thread for the command, with the failures and the recommendations."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from quant_assets.cli.command_thread import CommandThread, command_thread
+from quant_assets.cli.execute import Outcome
+from quant_assets.cli.plan import Span, Task
+from quant_assets.markets import KR, US
+from quant_assets.sandbox import locate
+from quant_assets.sandbox.server import Sandbox
+from quant_assets.settings import Settings
+from quant_assets_tests.dagster.slack_reading import (
+    contains_in_order,
+    in_a_hurry,
+    thread,
+    threads,
+)
+from quant_assets_tests.integration.quant_processes import Home
+
+US_LAST = US.last_complete_session(datetime.now(UTC))
+KR_LAST = KR.last_complete_session(datetime.now(UTC))
+SPANS = (Span(US, (US_LAST,)), Span(KR, (KR_LAST,)))
+PRICES = Task("us_price", ("us/prices",), "2026-03-18", "2026-03-19", 2)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(QUANT_HOME=str(tmp_path))
+
+
+def with_slack(settings: Settings) -> Sandbox:
+    sandbox = Sandbox(seed=settings.sandbox_seed)
+    sandbox.slack.messages_per_second = None
+    return sandbox
+
+
+def test_a_command_is_one_thread(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_a_hurry(monkeypatch)
+    with with_slack(settings) as sandbox:
+        locate.record(settings.home_dir, sandbox)
+        with command_thread(settings, SPANS) as told:
+            told.planned(2)
+            told.ended(Outcome(PRICES, "a" * 36, 3.2, "", ("us/prices coverage",)))
+            hostile = "us__prices: <!channel> said no"
+            told.ended(Outcome(PRICES, "b" * 36, 61.0, hostile))
+        found = thread(sandbox)
+    assert found.line.startswith(":x: *quant run: US, KR ")
+    assert "2 of 2 tasks  ·  1 failed  ·  done in" in found.line
+    contains_in_order(
+        found.replies,
+        ":warning: *US price 2026-03-18 .. 2026-03-19*  ·  2 partitions  ·  3.2 s",
+        ":x: *US price 2026-03-18 .. 2026-03-19*  ·  2 partitions  ·  61 s",
+    )
+    assert "check `us/prices coverage` not passed" in found.replies[0]
+    assert "&lt;!channel&gt; said no" in found.replies[1]
+    assert f"/runs/{'b' * 36}|" in found.replies[1]
+
+
+def interrupted(settings: Settings) -> None:
+    with command_thread(settings, SPANS) as told:
+        told.planned(3)
+        raise KeyboardInterrupt
+
+
+def test_a_command_that_is_stopped_says_so(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_hurry(monkeypatch)
+    with with_slack(settings) as sandbox:
+        locate.record(settings.home_dir, sandbox)
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(settings)
+        assert "0 of 3 tasks  ·  stopped after" in thread(sandbox).line
+
+
+def test_a_command_with_nothing_to_do_is_not_told(settings: Settings) -> None:
+    with with_slack(settings) as sandbox:
+        locate.record(settings.home_dir, sandbox)
+        with command_thread(settings, SPANS) as told:
+            told.planned(0)
+        assert threads(sandbox) == []
+
+
+def test_a_command_without_slack_says_nothing(settings: Settings) -> None:
+    told = CommandThread(settings, SPANS)
+    told.planned(2)
+    told.ended(Outcome(PRICES, "a" * 36, 3.2, ""))
+    told.close()
+    assert told.view().is_ended
+
+
+def test_quant_run_tells_its_tasks_and_the_recommendations(tmp_path: Path) -> None:
+    quant = Home(tmp_path, {"QUANT_US_UNIVERSE": "AAPL,MSFT", "QUANT_KR_UNIVERSE": "005930.KS"})
+    words = ("run", "--market", "us", "--from", US_LAST.isoformat(), "--to", US_LAST.isoformat())
+    with Sandbox(seed=7) as sandbox:
+        locate.record(quant.path, sandbox)
+        quant("setup")
+        quant(*words)
+        told = thread(sandbox)
+        assert told.line.startswith(f":white_check_mark: *quant run: US {US_LAST}*: 5 of 5 tasks")
+        contains_in_order(
+            told.replies,
+            f":white_check_mark: *US combined analysis {US_LAST}*",
+            f"*United States {US_LAST}*",
+            "symbol",
+        )
+        assert "Apple" in told.replies[-1]
+        assert len(told.files) == 1
+        assert len(told.keys) == len(set(told.keys))
+        quant(*words)
+        assert threads(sandbox) == [told], "everything was there already"
