@@ -20,7 +20,7 @@ QUICK_ARGUMENTS: dict[str, list[str]] = {
     "recorded": ["--quick"],
     "yahoo": ["--quick"],
     "events": ["--repeat", "2"],
-    "slack": ["--rounds", "1", "--runs", "3"],
+    "slack": ["--runs", "2"],
 }
 """Arguments that make each benchmark a matter of seconds, in the order of running."""
 

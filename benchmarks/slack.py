@@ -1,10 +1,9 @@
 """What Slack costs a run. What belongs here: measuring runs with and without Slack, alone.
 
-A combined analysis of one session runs again and again in a process of its own, which also posts
-its thread, as ``dagster job launch`` does where no daemon is there to do it. In turn: Slack is not
-there; it answers; it answers every call with 429; with 500; it answers none within the client's
-timeout. The time is that of the run from its start to its end, as Dagster stores it; the first run
-of each process is left out.
+A combined analysis of one session runs again and again, each time in a new process, which also
+sees to its thread, as ``dagster job launch`` does where no daemon is there to do it. In turn: Slack
+is not there; it answers; it answers every call with 429; with 500; it answers none within the
+client's timeout. The time is that of the run from its start to its end, as Dagster stores it.
 """
 
 import argparse
@@ -37,27 +36,25 @@ import sys
 import dagster as dg
 from quant_assets.definitions import defs
 
-session, count = sys.argv[1], int(sys.argv[2])
 with dg.DagsterInstance.get() as instance:
-    for _ in range(count + 1):
-        result = defs.resolve_job_def("us_combined_analysis").execute_in_process(
-            instance=instance,
-            partition_key=session,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-        record = instance.get_run_record_by_id(result.run_id)
-        print(record.end_time - record.start_time, flush=True)
+    result = defs.resolve_job_def("us_combined_analysis").execute_in_process(
+        instance=instance,
+        partition_key=sys.argv[1],
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    record = instance.get_run_record_by_id(result.run_id)
+    print(record.end_time - record.start_time)
 """
 
 
-def run_child(home: Path, session: str, count: int, *, has_slack: bool) -> list[float]:
-    """Seconds of ``count`` runs in a new process; it sees the sandbox only if ``has_slack``."""
+def run_child(home: Path, session: str, *, has_slack: bool) -> float:
+    """Seconds of a run in a new process; it sees the sandbox only if ``has_slack``."""
     record, hidden = home / locate.RECORD_NAME, home / "hidden"
     if not has_slack:
         record.rename(hidden)
     try:
         done = subprocess.run(
-            [sys.executable, "-c", CHILD, session, str(count)],
+            [sys.executable, "-c", CHILD, session],
             env=environment(home),
             cwd=home,
             check=True,
@@ -67,7 +64,7 @@ def run_child(home: Path, session: str, count: int, *, has_slack: bool) -> list[
     finally:
         if not has_slack:
             hidden.rename(record)
-    return [float(line) for line in done.stdout.split()][1:]
+    return float(done.stdout)
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -89,8 +86,7 @@ def set_fault(address: str, fault: dict[str, object] | None) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.slack", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--runs", type=int, default=8, help="runs of each kind in a round")
+    parser.add_argument("--runs", type=int, default=20, help="runs of each kind")
     options = parser.parse_args()
     market = MARKETS["us"]
     session = market.last_complete_session(datetime.now(UTC)).isoformat()
@@ -102,13 +98,13 @@ def main() -> None:
         fill = [quant, "run", "--market", "us", "--from", session]
         with locate.shared(home, seed=7, data_dir=None) as address:
             subprocess.run(fill, env=environment(home), cwd=home, check=True, capture_output=True)
-            for _ in range(options.rounds):
+            for _ in range(options.runs):
                 for name, fault in FAULTS.items():
                     set_fault(address, fault)
-                    seconds[name] += run_child(home, session, options.runs, has_slack=name != OFF)
+                    seconds[name].append(run_child(home, session, has_slack=name != OFF))
     floor = statistics.median(seconds[OFF])
     print_measurements(
-        f"{JOB} of one session, {options.rounds * options.runs} runs each",
+        f"{JOB} of one session, {options.runs} runs each",
         [
             Measurement(
                 name,

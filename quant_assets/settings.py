@@ -369,6 +369,15 @@ class Settings(KafkaSettings, NoticeSettings):
         )
         return KafkaConnection(servers, is_embedded=True) if servers else None
 
+    @property
+    def may_have_slack(self) -> bool:
+        """Whether there may be a Slack: a token is set, or a sandbox is recorded. Asks nobody."""
+        if not self.is_sandbox:
+            return bool(self.slack_bot_token.get_secret_value())
+        from quant_assets.sandbox import locate
+
+        return (self.home_dir / locate.RECORD_NAME).exists()
+
     def slack(self) -> SlackConnection | None:
         """Slack by ``SLACK_BOT_TOKEN``, in the sandbox its stand-in; None where there is none.
 

@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,14 @@ def _no_settings_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
             del os.environ[name]
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
     os.chdir(tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_companions() -> Iterator[None]:
+    """Let the runs of this process take a daemon for granted: none starts a process to be told."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quant_assets.hooks.slack.has_daemon", lambda instance: True)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,7 @@
-"""A process that tells one run. What belongs here: starting it beside a run, and what it does.
-
-Where each step has a process of its own (the multiprocess executor), the run waits for each of
-these to end: none of them may stay to tell something. The first of them starts this companion,
-which nobody waits for and which ends with the run.
-"""
+"""A process that tells one run. What belongs here: starting it beside a run, and what it does."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -15,7 +11,16 @@ from typing import Any
 
 import dagster as dg
 
-from quant_assets.hooks.slack import LOOK_SECONDS, follow, has_daemon, run_log
+LOOK_SECONDS = 1.0
+SOON_SECONDS = 0.2
+DRAIN_SECONDS = 10.0
+"""So long may the telling of a run outlast it."""
+COMMAND = """
+import os
+os.nice(10)
+from quant_assets.hooks.slack_companion import main
+main()
+"""
 
 
 def companion_name(run_id: str) -> str:
@@ -23,16 +28,21 @@ def companion_name(run_id: str) -> str:
     return f"companion {run_id}"
 
 
-def start(run_id: str, instance: Any, values: Mapping[str, Any]) -> None:
-    """Start the companion of a run; ``values`` are the settings of the resource."""
+def start(
+    run_id: str, instance: Any, values: Mapping[str, Any], watched: int
+) -> "subprocess.Popen[str]":
+    """Start the companion of a run; it ends when the process ``watched`` does, or soon after.
+
+    ``values`` are the settings of the resource.
+    """
     told = {
         "run": run_id,
         "instance": dg.serialize_value(instance),
         "values": dict(values),
-        "parent": os.getppid(),
+        "watched": watched,
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-c", COMMAND],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -43,6 +53,7 @@ def start(run_id: str, instance: Any, values: Mapping[str, Any]) -> None:
     assert process.stdin is not None
     with process.stdin as pipe:
         pipe.write(json.dumps(told))
+    return process
 
 
 def main() -> None:
@@ -51,7 +62,7 @@ def main() -> None:
     from quant_assets.resources.slack import SlackResource, thread_locks
 
     told = json.load(sys.stdin)
-    run_id, parent = told["run"], told["parent"]
+    run_id, watched = told["run"], told["watched"]
     settings = SlackResource(values=told["values"]).settings()
     connection = settings.slack()
     reference: Any = dg.deserialize_value(told["instance"])
@@ -60,15 +71,40 @@ def main() -> None:
         thread_locks(settings.home_dir).hold(companion_name(run_id)) as is_only,
     ):
         run = instance.get_run_by_id(run_id)
-        if connection is None or run is None or not is_only or has_daemon(instance):
+        if connection is None or run is None or not is_only:
             return
-        reporter = Reporter(instance, settings, connection, run_log(instance, run))
-        follow(
-            reporter,
-            run_id,
-            lambda: time.sleep(LOOK_SECONDS),
-            lambda: reporter.has_ended(run_id) or not _lives(parent),
-        )
+        reporter = Reporter(instance, settings, connection, _run_log(instance, run))
+        deadline: float | None = None
+        while not reporter.step([run_id]):
+            if not reporter.has_ended(run_id) and _lives(watched):
+                time.sleep(LOOK_SECONDS)
+                continue
+            deadline = deadline or time.monotonic() + DRAIN_SECONDS
+            if time.monotonic() > deadline or reporter.is_refused:
+                return
+            time.sleep(SOON_SECONDS)
+
+
+class _RunLog(logging.Handler):
+    """Writes into the log of a run, which the UI shows."""
+
+    def __init__(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+        super().__init__(logging.WARNING)
+        self._instance = instance
+        self._run = run
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._instance.report_engine_event(self.format(record), self._run)
+        except Exception:  # noqa: BLE001  what every handler does with its own faults
+            self.handleError(record)
+
+
+def _run_log(instance: dg.DagsterInstance, run: dg.DagsterRun) -> logging.Logger:
+    """A logger whose warnings stand in the run's own log."""
+    log = logging.Logger(f"slack.{run.run_id}")
+    log.addHandler(_RunLog(instance, run))
+    return log
 
 
 def _lives(pid: int) -> bool:
@@ -79,7 +115,3 @@ def _lives(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-if __name__ == "__main__":
-    main()

@@ -210,10 +210,7 @@ def test_a_repetition_continues_the_thread(p: Platform) -> None:
     assert len(told.keys) == len(set(told.keys))
 
 
-def test_reporters_at_the_same_time_say_everything_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("quant_assets.hooks.slack.has_daemon", lambda instance: True)
+def test_reporters_at_the_same_time_say_everything_once(tmp_path: Path) -> None:
     with platform(tmp_path, us=["AAPL"]) as mine, dg.DagsterInstance.local_temp() as instance:
         mine = replace(mine, instance=instance)
         mine.sandbox.slack.messages_per_second = None

@@ -18,7 +18,7 @@ JOB = "us_combined_analysis"
 UNIVERSE = {"QUANT_US_UNIVERSE": "AAPL,MSFT", "QUANT_KR_UNIVERSE": "005930.KS"}
 SECONDS = 240
 SESSION = MARKETS["us"].last_complete_session(datetime.now(UTC))
-STEPS = ("technical_indicators", "technical_score", "news_sentiment", "recommendations")
+STEPS = ("technical_indicators", "technical_score", "recommendations")
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,9 @@ def demand_well_formed(line: dict[str, Any], replies: Sequence[dict[str, Any]]) 
     """The line says that all is done; the steps are told in their order, one picture ends it."""
     assert "4 of 4" in words([line])
     text = words(replies)
-    places = [text.index(f"us/{step}") for step in STEPS]
+    places = [text.index(f"`us/{step}`") for step in STEPS]
     assert places == sorted(places), text
+    assert text.index("`us/news_sentiment`") < places[-1]
     assert [bool(reply.get("files")) for reply in replies[-2:]].count(True) == 1
     assert sum(len(reply.get("files", [])) for reply in replies) == 1
     table = words(reply for reply in replies if "```" in words([reply]))
