@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -10,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+
+from quant_assets.hooks.processes import is_alive
 
 LOOK_SECONDS = 1.0
 SOON_SECONDS = 0.2
@@ -76,7 +77,7 @@ def main() -> None:
         reporter = Reporter(instance, settings, connection, _run_log(instance, run))
         deadline: float | None = None
         while not reporter.step([run_id]):
-            if not reporter.has_ended(run_id) and _lives(watched):
+            if not reporter.has_ended(run_id) and is_alive(watched):
                 time.sleep(LOOK_SECONDS)
                 continue
             deadline = deadline or time.monotonic() + DRAIN_SECONDS
@@ -105,13 +106,3 @@ def _run_log(instance: dg.DagsterInstance, run: dg.DagsterRun) -> logging.Logger
     log = logging.Logger(f"slack.{run.run_id}")
     log.addHandler(_RunLog(instance, run))
     return log
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -24,7 +24,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Post:
-    """A reply that stays; ``key`` is unique in its thread and a few characters long."""
+    """A reply that stays; ``key`` is unique in its thread and a few characters long.
+
+    It may not begin with ``?``, end with ``+`` or hold a line break: the courier marks keys so.
+    """
 
     key: str
     message: Message

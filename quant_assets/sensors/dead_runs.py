@@ -5,17 +5,16 @@ together with the code server, its run stays unfinished for ever, and so does it
 vendor's pool, for which later runs would wait.
 """
 
-import os
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from quant_assets import naming
 from quant_assets.hooks.outcomes import is_published, outcomes_of_run, step_key
+from quant_assets.hooks.processes import is_alive
 from quant_assets.hooks.runs import (
     STEP_FAILURE,
     TAG_FAILURE_REASON,
@@ -31,7 +30,6 @@ FIRST_WAIT_SECONDS = 60
 TAG_MAX_RUNTIME = "dagster/max_runtime"
 TAG_LAUNCHED = ".dagster/grpc_info"
 """Tag that Dagster's default launcher puts on a run; its process is a child of the code server."""
-CLOCK_SLACK_SECONDS = 2.0
 
 
 def build_reconciler_sensor(jobs: Sequence[Any]) -> dg.SensorDefinition:
@@ -165,38 +163,6 @@ def close_run(run: dg.DagsterRun, instance: dg.DagsterInstance, reason: str) -> 
     if not run.is_finished:
         instance.report_run_canceled(run, reason)
     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-def is_alive(pid: int, since: float | None = None) -> bool:
-    """Whether the process ``pid`` lives and, where the system tells, is as old as ``since``.
-
-    ``since`` (seconds since the epoch) is a time at which the process already ran: a younger one
-    has the number of one that is gone.
-    """
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    found = _state_and_start(pid)
-    if found is None:
-        return True
-    state, started = found
-    return state != "Z" and (since is None or started <= since + CLOCK_SLACK_SECONDS)
-
-
-def _state_and_start(pid: int) -> tuple[str, float] | None:
-    """State letter and start time of a process, None where there is no /proc."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
-        boot = next(
-            line for line in Path("/proc/stat").read_text("ascii").splitlines() if "btime" in line
-        )
-    except (OSError, StopIteration):
-        return None
-    ticks_per_second = os.sysconf("SC_CLK_TCK")
-    return fields[0], float(boot.split()[1]) + int(fields[19]) / ticks_per_second
 
 
 def _has_died(run: dg.DagsterRun, instance: dg.DagsterInstance) -> bool:
