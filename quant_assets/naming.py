@@ -41,13 +41,6 @@ because a repeated run gets a copy of its tags: read it with ``is_published``.""
 TAG_HOST, TAG_PID = "quant/host", "quant/pid"
 """Run tags of a run that a command executes itself: where, and in which process."""
 
-TAG_SLACK = "quant/slack"
-"""Run tag: what Slack was told of the run (``notices.thread.ThreadState``), behind the run's own
-id, because a repeated run gets a copy of its tags."""
-TAG_SLACK_ALSO = "quant.slack/"
-"""Run tag, followed by a name made of the thread: the same for each further thread that a request
-of the run named."""
-
 ASSET_REQUESTS = ["kafka", "requests"]
 ASSET_ARTICLES = ["kafka", "articles"]
 ASSET_DEAD_LETTERS = ["kafka", "dead_letters"]

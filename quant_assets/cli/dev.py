@@ -20,9 +20,11 @@ from quant_assets.errors import BadConfigurationError
 from quant_assets.sandbox import locate
 from quant_assets.sandbox.broker import notice
 from quant_assets.sandbox.server import interruptions
+from quant_assets.sandbox.slack_export import publish
 from quant_assets.settings import Settings
 
 GRPC_WORKERS = "DAGSTER_GRPC_MAX_WORKERS"
+UI_URL = "QUANT_UI_URL"
 # A sensor that waits for events holds one of the code server's workers while it waits.
 WORKERS_FOR_WAITING_SENSORS = "16"
 EXAMPLE = (
@@ -61,7 +63,9 @@ def serve_ui(values: Settings, port: int) -> int:
                 else notice(servers)
             )
             click.echo(f"  send an event       {EXAMPLE}")
+            click.echo(f"  vendors, faults     {keeper.address}")
             click.echo(f"  Slack channels      {keeper.address}/slack")
+            stack.callback(publish, values.home_dir)
         return _run_dagster(values, port, keeper)
 
 
@@ -101,7 +105,7 @@ def _run_dagster(values: Settings, port: int, keeper: locate.Keeper | None) -> i
         numbers.append(signal.SIGHUP)
     with interruptions(*numbers) as interrupted:
         process = subprocess.Popen(
-            _command(port), cwd=values.home_dir, env=_environment(), process_group=0
+            _command(port), cwd=values.home_dir, env=_environment(port), process_group=0
         )
         is_wanted = False
         try:
@@ -209,14 +213,15 @@ def _command(port: int) -> list[str]:
     ]
 
 
-def _environment() -> dict[str, str]:
+def _environment(port: int) -> dict[str, str]:
     """The environment of this process, which has put the user's ``.env`` into it already.
 
     The server works in the profile's directory, so that a ``.env`` written for another profile
-    does not take its place.
+    does not take its place. Links in notices lead to this server unless the settings say where.
     """
     return {
         GRPC_WORKERS: WORKERS_FOR_WAITING_SENSORS,
+        UI_URL: f"http://127.0.0.1:{port}",
         **os.environ,
         "PYTHONPATH": str(checkout()),
     }

@@ -1,12 +1,14 @@
-"""Telling runs in Slack. What belongs here: following runs, and their state in run tags.
+"""Telling runs in Slack. What belongs here: following runs, and how far each is told.
 
-One code path for the sensor, which follows every run, and for the desk of a run's own process.
+One code path for the sensor, which follows every run, and for the companion of a run. What was told
+stands in the instance's key-value storage and not in the run's tags: Dagster rewrites a run whole
+when it adds a tag, so that a tag written in the moment in which the run ends takes others away.
 """
 
 import hashlib
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -34,6 +36,8 @@ GIVE_UP = timedelta(hours=24)
 OVERLAP = timedelta(minutes=5)
 """Scanned again at the start: a change may become visible after a later one, and clocks differ."""
 SHORT_OVERLAP = timedelta(seconds=10)
+STATES = "quant/slack"
+"""What the names of the kept states begin with."""
 _NEVER = datetime.min.replace(tzinfo=UTC)
 UNDER_WAY = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
@@ -46,7 +50,8 @@ class _Followed:
     chain: list[str]
     """Ids of the runs that it repeats, the latest first."""
     cursor: str | None = None
-    kept: dict[str, list[str]] = field(default_factory=dict)
+    stored: set[str] = field(default_factory=set)
+    """Assets whose materialization is not read yet."""
 
     @property
     def key(self) -> str:
@@ -70,6 +75,7 @@ class Reporter:
         self._log = log
         self._store = ParquetStore(settings.data_dir, settings.profile)
         self._locks = thread_locks(settings.home_dir)
+        self._states = instance.daemon_cursor_storage
         self._followed: dict[str, _Followed] = {}
         self._open: dict[str, datetime | None] = {}
         self._told: set[str] = set()
@@ -132,7 +138,7 @@ class Reporter:
 
     def _note(self, run: dg.DagsterRun, ended: datetime | None) -> None:
         run_id = run.run_id
-        if run_id in self._told or not is_told_of(run) or _is_settled(run, self._settings):
+        if run_id in self._told or not is_told_of(run) or self._is_settled(run):
             self._open.pop(run_id, None)
         elif self._open.get(run_id) is None:
             self._open[run_id] = ended
@@ -187,16 +193,15 @@ class Reporter:
         if record is None or not record.dagster_run.is_finished:
             return True
         age = datetime.now(UTC) - record.update_timestamp
-        return age > GIVE_UP or _is_settled(record.dagster_run, self._settings)
+        return age > GIVE_UP or self._is_settled(record.dagster_run)
 
     def _tell_alone(self, followed: _Followed, until: float | None) -> bool:
-        # Read again: another process may have told something until a moment ago.
         run = self._instance.get_run_by_id(followed.facts.run.run_id)
-        if run is None or _is_settled(run, self._settings):
+        if run is None or self._is_settled(run):
             return True
         self._read(followed, run)
         is_told = True
-        for name, target in _named(run, self._settings, self._state(followed, naming.TAG_SLACK)):
+        for name, target in _named(run, self._settings):
             state = self._deliver(followed, name, target, until)
             is_told = is_told and (state.is_done or bool(state.problem))
         return is_told and followed.facts.is_ended
@@ -208,37 +213,29 @@ class Reporter:
         state = self._state(followed, name)
 
         def keep(new: ThreadState) -> None:
-            self._keep(followed, name, new)
+            self._states.set_cursor_values({_place(name, followed.facts.run.run_id): new.encode()})
 
         return self._courier.deliver(view, state, keep, until=until)
-
-    def _keep(self, followed: _Followed, name: str, state: ThreadState) -> None:
-        run = followed.facts.run
-        text = tag_of(run, state)
-        tags = {name: text}
-        if name == naming.TAG_SLACK and own_thread(state) and naming.TAG_THREAD not in run.tags:
-            tags |= {naming.TAG_THREAD: state.thread_ts, naming.TAG_CHANNEL: state.channel}
-        self._instance.add_run_tags(run.run_id, tags)
-        followed.kept.setdefault(name, []).append(text)
 
     def _state(self, followed: _Followed, name: str) -> ThreadState:
         """What was told of the run in a thread; at its beginning what its predecessor leaves.
 
-        Dagster writes the tags of a run together with its status, so that a tag may be overwritten
-        by an older one in that moment: then what was kept last counts.
+        Read each time: another process may have told something until a moment ago.
         """
-        run, kept = followed.facts.run, followed.kept.get(name, [])
-        text = run.tags.get(name, "")
-        if kept and (text in kept or not text.startswith(run.run_id)):
-            return _parse(kept[-1])
-        if text.startswith(run.run_id):
-            return _parse(text)
-        for before in followed.chain:
-            earlier = self._instance.get_run_by_id(before)
-            left = earlier.tags.get(name, "") if earlier is not None else ""
-            if left.startswith(before):
-                return _continued(_parse(left))
-        return ThreadState()
+        own, *earlier = [_place(name, run) for run in (followed.facts.run.run_id, *followed.chain)]
+        kept = self._states.get_cursor_values({own, *earlier})
+        if own in kept:
+            return ThreadState.parse(kept[own])
+        before = next((kept[place] for place in earlier if place in kept), None)
+        return ThreadState() if before is None else _continued(ThreadState.parse(before))
+
+    def _is_settled(self, run: dg.DagsterRun) -> bool:
+        """Whether all of an ended run is told, or given up."""
+        if not run.is_finished:
+            return False
+        places = {_place(name, run.run_id) for name, _ in _named(run, self._settings)}
+        states = [ThreadState.parse(t) for t in self._states.get_cursor_values(places).values()]
+        return len(states) == len(places) and all(s.is_done or s.problem for s in states)
 
     def _read(self, followed: _Followed, run: dg.DagsterRun) -> None:
         """Add what is new of a run; ``run`` was read before its events."""
@@ -249,13 +246,15 @@ class Reporter:
             page = self._instance.get_records_for_run(
                 run.run_id, cursor=followed.cursor, of_type=KINDS, limit=RECORDS_A_READ
             )
-            last = partitions_of(run)[1]
-            for record in page.records:
-                asset = facts.take(record.event_log_entry)
-                made = made_by(self._instance, run.run_id, asset, last) if asset else None
-                if asset and made is not None:
-                    facts.made[asset] = made
+            taken = [facts.take(record.event_log_entry) for record in page.records]
             followed.cursor, has_more = page.cursor, page.has_more
+            followed.stored.update(asset for asset in taken if asset)
+        last = partitions_of(run)[1]
+        for asset in list(followed.stored):
+            made = made_by(self._instance, run.run_id, asset, last)
+            if made is not None:
+                facts.made[asset] = made
+            followed.stored.discard(asset)
         if run.is_finished and facts.ended_at is None:
             facts.ended_at = time.time()
         if run.status == dg.DagsterRunStatus.SUCCESS:
@@ -275,24 +274,16 @@ def is_told_of(run: dg.DagsterRun) -> bool:
     """Whether a run has a thread.
 
     One without assets has none, nor has the storing of streamed articles; the runs of a command
-    are told by the command.
+    are told by the command, but one that repeats such a run has nothing but its tags.
     """
     assets = set(assets_of_run(run))
-    return bool(assets - set(NEWS_STREAM.assets)) and naming.TAG_PID not in run.tags
+    is_of_command = naming.TAG_PID in run.tags and run.parent_run_id is None
+    return bool(assets - set(NEWS_STREAM.assets)) and not is_of_command
 
 
-def own_thread(state: ThreadState) -> str:
-    """The thread that was begun for a run, empty if it is told in somebody else's."""
-    return state.thread_ts if state.thread_ts == state.line_ts else ""
-
-
-def tag_of(run: dg.DagsterRun, state: ThreadState) -> str:
-    """Value of the tag that keeps ``state``."""
-    return f"{run.run_id} {state.encode()}"
-
-
-def _parse(text: str) -> ThreadState:
-    return ThreadState.parse(text.partition(" ")[2])
+def _place(name: str, run_id: str) -> str:
+    """Where the state of a thread of a run is kept."""
+    return f"{name}:{run_id}"
 
 
 def _continued(state: ThreadState) -> ThreadState:
@@ -302,25 +293,10 @@ def _continued(state: ThreadState) -> ThreadState:
     return msgspec.structs.replace(state, posted=(), is_pending=False, is_done=False)
 
 
-def _named(
-    run: dg.DagsterRun, settings: Settings, state: ThreadState
-) -> Iterable[tuple[str, Target]]:
-    """The threads of a run, each with the tag of its state."""
-    first, *others = targets_of(run, settings, own_thread(state))
-    yield naming.TAG_SLACK, first
+def _named(run: dg.DagsterRun, settings: Settings) -> Iterator[tuple[str, Target]]:
+    """The threads of a run, each with the name of its state."""
+    first, *others = targets_of(run, settings)
+    yield STATES, first
     for target in others:
         name = f"{target.channel} {target.thread_ts}".encode()
-        digest = hashlib.blake2b(name, digest_size=4).hexdigest()
-        yield f"{naming.TAG_SLACK_ALSO}{digest}", target
-
-
-def _is_settled(run: dg.DagsterRun, settings: Settings) -> bool:
-    """Whether the tags of an ended run say that all of it is told, or given up."""
-    if not run.is_finished or not run.tags.get(naming.TAG_SLACK, "").startswith(run.run_id):
-        return False
-    main = _parse(run.tags[naming.TAG_SLACK])
-    states = [
-        _parse(text) if (text := run.tags.get(name, "")).startswith(run.run_id) else ThreadState()
-        for name, _ in _named(run, settings, main)
-    ]
-    return all(state.is_done or state.problem for state in states)
+        yield f"{STATES}:{hashlib.blake2b(name, digest_size=4).hexdigest()}", target

@@ -65,7 +65,7 @@ class RunSlackResource(SlackResource):
         with thread_locks(self.settings().home_dir).hold(companion_name(run.run_id)) as is_missing:
             pass
         if is_missing:
-            start(run.run_id, reference, self.values, os.getppid())
+            _started(run.run_id, reference, self.values, os.getppid())
 
 
 def _see_to_it(
@@ -80,11 +80,24 @@ def _see_to_it(
     begin = time.monotonic() + FIRST_SECONDS
     while main.is_alive() and time.monotonic() < begin and not is_over.wait(POLL_SECONDS):
         pass
-    companion = start(run_id, reference, values, os.getpid())
+    companion = _started(run_id, reference, values, os.getpid())
+    if companion is None:
+        return
     while main.is_alive() and companion.poll() is None and not is_over.wait(POLL_SECONDS):
         pass
     with suppress(subprocess.TimeoutExpired):
         companion.wait(DRAIN_SECONDS)
+
+
+def _started(
+    run_id: str, reference: Any, values: Mapping[str, Any], watched: int
+) -> "subprocess.Popen[str] | None":
+    """The companion, None where the machine has no room for it: the run goes on."""
+    try:
+        return start(run_id, reference, values, watched)
+    except OSError as error:
+        LOG.warning("run %s: is not told in Slack: %s", run_id, error)
+        return None
 
 
 def has_daemon(instance: dg.DagsterInstance) -> bool:

@@ -75,9 +75,10 @@ def main() -> None:
         if connection is None or run is None or not is_only:
             return
         reporter = Reporter(instance, settings, connection, _run_log(instance, run))
+        began = time.time()
         deadline: float | None = None
         while not reporter.step([run_id]):
-            if not reporter.has_ended(run_id) and is_alive(watched):
+            if not reporter.has_ended(run_id) and is_alive(watched, began):
                 time.sleep(LOOK_SECONDS)
                 continue
             deadline = deadline or time.monotonic() + DRAIN_SECONDS

@@ -67,6 +67,7 @@ def run_thread(facts: RunFacts, target: Target, settings: Settings, key: str) ->
     return ThreadView(
         key=key,
         channel=target.channel,
+        home=settings.slack_channel,
         thread_ts=target.thread_ts,
         line=writer.line(),
         posts=tuple(writer.posts()),
@@ -74,10 +75,10 @@ def run_thread(facts: RunFacts, target: Target, settings: Settings, key: str) ->
     )
 
 
-def targets_of(run: dg.DagsterRun, settings: Settings, own_ts: str = "") -> list[Target]:
+def targets_of(run: dg.DagsterRun, settings: Settings) -> list[Target]:
     """The threads that hear of a run: those that its requests named, else one of its own.
 
-    The first one is told everything. ``own_ts`` is the thread that was begun for the run.
+    The first one is told everything.
     """
     wanted: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for asker in askers_of(run):
@@ -87,8 +88,6 @@ def targets_of(run: dg.DagsterRun, settings: Settings, own_ts: str = "") -> list
             wanted.setdefault(where, []).append(tag.symbols)
     if not wanted:
         channel, thread_ts = (run.tags.get(t, "") for t in (naming.TAG_CHANNEL, naming.TAG_THREAD))
-        if thread_ts == own_ts:
-            thread_ts = ""
         wanted[channel or settings.slack_channel, thread_ts] = []
     found = [
         Target(channel, thread_ts, _together(asked))
@@ -240,7 +239,7 @@ class _Writer:
 
     def _end(self) -> Post:
         key = f"{self._prefix}e"
-        lead = f"{self._sign()} {bold(run_title(self._run))} {self._outcome()}"
+        lead = f"{self._sign()} {bold(run_title(self._run))}{SEPARATOR}{self._outcome()}"
         if self._run.status != dg.DagsterRunStatus.SUCCESS:
             return Post(key, message(section("\n".join([lead, *self._remains()])), text=lead))
         blocks: list[Block] = [section(lead)]

@@ -35,8 +35,10 @@ def recommendation_blocks(
         scored = [row for row in ordered if number(row["combined_score"]) is not None]
         rest = scored[TOP:]
         shown = [*scored[:TOP], *rest[-BOTTOM:]]
-        what = f": best {TOP} and worst {BOTTOM} of {len(ordered)}"
-    blocks = table(COLUMNS, [_cells(row, names) for row in shown], title=f"{title}{what}")
+        what = f"best {TOP} and worst {BOTTOM} of {len(ordered)}"
+    blocks = table(
+        COLUMNS, [_cells(row, names) for row in shown], title=": ".join(filter(None, (title, what)))
+    )
     present = {row["symbol"] for row in rows}
     if absent := sorted(set(symbols) - present):
         blocks.append(section(f"No result: {escape(', '.join(absent))}"))

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -156,9 +157,15 @@ def askers_of(run: dg.DagsterRun) -> list[Asker]:
         try:
             askers.append(Asker(request_id, RequestTag.parse(value)))
         except msgspec.MsgspecError as error:
-            LOG.warning("run %s: the tag %s is not readable: %s", run.run_id, name, error)
+            _say_unreadable(run.run_id, name, str(error))
             askers.append(Asker(request_id))
     return askers or [Asker()]
+
+
+@lru_cache(maxsize=256)
+def _say_unreadable(run_id: str, name: str, reason: str) -> None:
+    """Say it once: a run is looked at again and again."""
+    LOG.warning("run %s: the tag %s is not readable: %s", run_id, name, reason)
 
 
 def root_of(run: dg.DagsterRun) -> str:

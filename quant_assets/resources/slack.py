@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import logging
@@ -58,6 +59,7 @@ class ThreadLocks:
         self._mutex = threading.Lock()
         self._held: set[int] = set()
         self._descriptor: int | None = None
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -85,8 +87,11 @@ class ThreadLocks:
             return True
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            LOG.warning("%s: %s; other processes are not waited for", self._path, error)
+            self._descriptor = None
         return True
 
     def _give_back(self, place: int) -> None:

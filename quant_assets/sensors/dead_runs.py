@@ -148,7 +148,9 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         dg.DagsterRunStatus.CANCELING,
     ]
     for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
-        if run.tags.get(naming.TAG_HOST) == platform.node():
+        # A re-execution has the tags of the run that it repeats, not its process.
+        is_of_command = run.parent_run_id is None
+        if is_of_command and run.tags.get(naming.TAG_HOST) == platform.node():
             if not is_alive(int(run.tags.get(naming.TAG_PID, 0))):
                 close_run(run, instance, "the command that ran it died")
                 closed.append(run.run_id)

@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from quant_assets.hooks.reporter import Reporter
+from quant_assets.hooks.reporter import GIVE_UP, Reporter
 from quant_assets.resources.slack import SlackResource, why_off
 
 NAME = "slack_threads"
-INTERVAL_SECONDS = 30
+INTERVAL_SECONDS = 20
 """Counted from the start of a tick, so that ticks that look follow each other at once."""
-TICK_SECONDS = 40.0
-"""Below the 60 s after which Dagster gives up on a sensor; a tick costs more than a look."""
+TICK_SECONDS = 25.0
+"""With the calls that a step may wait for below the 60 s after which Dagster gives a sensor up."""
 LOOK_SECONDS = 1.0
 FIRST_LOOK = timedelta(hours=1)
 
@@ -50,7 +50,8 @@ def build_thread_sensor(*, tick_seconds: float = TICK_SECONDS) -> dg.SensorDefin
 
 def _since(cursor: str | None) -> datetime:
     """The time up to which everything is told; an unreadable cursor counts as none."""
+    now = datetime.now(UTC)
     try:
-        return datetime.fromisoformat(cursor or "").astimezone(UTC)
-    except ValueError:
-        return datetime.now(UTC) - FIRST_LOOK
+        return max(datetime.fromisoformat(cursor or "").astimezone(UTC), now - GIVE_UP)
+    except (ValueError, OverflowError):
+        return now - FIRST_LOOK

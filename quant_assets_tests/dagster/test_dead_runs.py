@@ -193,9 +193,17 @@ def test_a_command_that_died_leaves_a_canceled_run(instance: dg.DagsterInstance)
     dead = run(instance, mine)
     alive = run(instance, {**mine, TAG_PID: str(os.getpid())})
     elsewhere = run(instance, {**mine, TAG_HOST: "another-machine"})
+    again = dg.DagsterRun(
+        "job",
+        tags=mine,
+        status=dg.DagsterRunStatus.STARTED,
+        parent_run_id=dead.run_id,
+        root_run_id=dead.run_id,
+    )
+    instance.add_run(again)
     assert close_dead_runs(instance) == [dead.run_id]
     assert reload(instance, dead).status is dg.DagsterRunStatus.CANCELED
-    for other in (alive, elsewhere):
+    for other in (alive, elsewhere, again):
         assert not reload(instance, other).is_finished
 
 
