@@ -103,8 +103,11 @@ class CommandThread:
             word = "stopped after" if is_stopped else "done in"
             self._ended = f"{word} {duration(time.monotonic() - self._started)}"
         self._changed.set()
-        if self._worker is not None:
-            self._worker.join(LAST_WAIT_SECONDS)
+        if self._worker is None:
+            return
+        self._worker.join(LAST_WAIT_SECONDS)
+        if not self._state.is_done:
+            LOG.warning("Slack did not take the end of this command's thread: it stays as it is")
 
     def view(self) -> ThreadView:
         """The thread as it should be now."""
@@ -129,15 +132,22 @@ class CommandThread:
 
     def _deliver(self, connection: SlackConnection) -> None:
         courier = courier_to(connection, LOG)
+        is_refused = False
         while not (self._state.is_done or self._state.problem):
             self._changed.wait(LOOK_SECONDS)
             self._changed.clear()
+            view, before = self.view(), self._state
             try:
-                self._state = courier.deliver(self.view(), self._state, self._keep)
-            except (TransientError, SlackRefusedError):
+                self._state = courier.deliver(view, before, self._keep)
+                is_refused = is_refused and self._state == before
+            except SlackRefusedError:
+                is_refused = True
+            except TransientError:
                 continue
             except Exception:
                 LOG.exception("quant run is not told in Slack")
+                return
+            if is_refused and view.is_ended:
                 return
 
     def _keep(self, state: ThreadState) -> None:

@@ -37,6 +37,7 @@ LINE_KEY = "line"
 _PENDING_MARK = "?"
 _LINE_IS_GONE = "-"
 _CHANNEL_IS_GONE = frozenset({"channel_not_found", "not_in_channel", "is_archived"})
+_THREAD_IS_GONE = _CHANNEL_IS_GONE | {"thread_not_found"}
 _LONGEST_PROBLEM = 200
 _Answer = TypeVar("_Answer")
 
@@ -60,12 +61,22 @@ class Delivery:
     state: ThreadState
     keep: Callable[[ThreadState], None]
     is_own: bool = False
-    """Whether the thread that the view names is not to be had."""
+    """Whether the thread or the channel that the view names is not to be had."""
+
+    @property
+    def home(self) -> str:
+        """The channel in which a thread of our own is begun then."""
+        return self.view.home or self.view.channel
 
     @property
     def channel(self) -> str:
         """Id of the channel once it is known, before that what the view calls it."""
-        return self.state.channel or self.view.channel
+        return self.state.channel or (self.home if self.is_own else self.view.channel)
+
+    @property
+    def _place(self) -> str:
+        """What the channel is called in the log."""
+        return self.channel if self.home != self.view.channel else self.view.channel
 
     @property
     def foreign_ts(self) -> str:
@@ -174,25 +185,25 @@ class Delivery:
                 keys=keys,
             )
         except UnknownOutcomeError as error:
-            self.troubles.failed("post", self.view.channel, error)
+            self.troubles.failed("post", self._place, error)
             raise
         except TransientError as error:
             self._keep(posted=before.posted, is_pending=False)
-            self.troubles.failed("post", self.view.channel, error)
+            self.troubles.failed("post", self._place, error)
             raise
         except SlackRefusedError as error:
             self._keep(posted=before.posted, is_pending=False)
             if error.code not in MALFORMED_CONTENT:
-                self.troubles.refused("post", self.view.channel, error, self._way_out())
+                self.troubles.refused("post", self._place, error, self._way_out(error))
                 raise
             if not content.blocks:
                 result = f"left out of the thread {self.view.key}"
-                self.troubles.refused("content", self.view.channel, error, result)
+                self.troubles.refused("content", self._place, error, result)
                 raise
-            self.troubles.refused("content", self.view.channel, error, "told as plain text")
+            self.troubles.refused("content", self._place, error, "told as plain text")
             return self._post(Message(content.text), keys, below, pending)
-        self.pace.call(self.view.channel, answer[0])
-        self.troubles.worked("post", self.view.channel)
+        self.pace.call(self._place, answer[0])
+        self.troubles.worked("post", self._place)
         return answer
 
     def _edit(self, line: Message) -> None:
@@ -208,29 +219,29 @@ class Delivery:
                 keys=(LINE_KEY,),
             )
         except TransientError as error:
-            self.troubles.failed("update", self.view.channel, error)
+            self.troubles.failed("update", self._place, error)
             raise
         except SlackRefusedError as error:
             self._edit_refused(line, error)
             return
         self._keep(line_hash=digest_of(self.view.line))
-        self.troubles.worked("update", self.view.channel)
+        self.troubles.worked("update", self._place)
 
     def _edit_refused(self, line: Message, error: SlackRefusedError) -> None:
         if error.code in UNAUTHORIZED:
-            self.troubles.refused("update", self.view.channel, error, "")
+            self.troubles.refused("update", self._place, error, "")
             raise error
         if error.code in _CHANNEL_IS_GONE:
-            self.troubles.refused("update", self.view.channel, error, self._way_out())
+            self.troubles.refused("update", self._place, error, self._way_out(error))
             self._thread_refused(error)
         elif error.code in MALFORMED_CONTENT and line.blocks:
-            self.troubles.refused("content", self.view.channel, error, "told as plain text")
+            self.troubles.refused("content", self._place, error, "told as plain text")
             self._edit(Message(line.text))
         elif error.code in MALFORMED_CONTENT:
-            self.troubles.refused("content", self.view.channel, error, "left as it was")
+            self.troubles.refused("content", self._place, error, "left as it was")
             self._keep(line_hash=digest_of(self.view.line))
         else:
-            self.troubles.refused("update", self.view.channel, error, "the line stays as it is")
+            self.troubles.refused("update", self._place, error, "the line stays as it is")
             self._keep(line_hash=_LINE_IS_GONE)
 
     def _upload(self, post: Post) -> None:
@@ -248,21 +259,21 @@ class Delivery:
                 self.channel, self.state.thread_ts, name, post.picture.title, content
             )
         except UnknownOutcomeError as error:
-            self.troubles.failed("picture", self.view.channel, error)
+            self.troubles.failed("picture", self._place, error)
             raise
         except TransientError as error:
             self._keep(posted=before, is_pending=False)
-            self.troubles.failed("picture", self.view.channel, error)
+            self.troubles.failed("picture", self._place, error)
             raise
         except SlackRefusedError as error:
             is_unauthorized = error.code in UNAUTHORIZED
             self._keep(posted=before if is_unauthorized else told, is_pending=False)
-            self.troubles.refused("picture", self.view.channel, error, "told without pictures")
+            self.troubles.refused("picture", self._place, error, "told without pictures")
             if is_unauthorized:
                 raise
             return
         self._keep(posted=told, is_pending=False)
-        self.troubles.worked("picture", self.view.channel)
+        self.troubles.worked("picture", self._place)
 
     def _drawn(self, post: Post) -> bytes:
         """The picture's bytes; none if it cannot be made."""
@@ -273,22 +284,28 @@ class Delivery:
         except Exception as error:  # noqa: BLE001  whatever is wrong with a picture, the rest is told
             kind = type(error).__name__
             text = f"the picture {post.picture.name} cannot be made ({kind}: {error}); left out"
-            self.troubles.complain("drawing", self.view.channel, kind, text)
+            self.troubles.complain("drawing", self._place, kind, text)
             return b""
 
-    def _way_out(self) -> str:
-        return "a thread of its own is begun" if self.foreign_ts else "the thread is given up"
+    def _way_out(self, error: SlackRefusedError) -> str:
+        is_left = self._may_move(error)
+        return "a thread of its own is begun" if is_left else "the thread is given up"
+
+    def _may_move(self, error: SlackRefusedError) -> bool:
+        """Whether a thread of our own in ``home`` is still to be had."""
+        is_channel_gone = error.code in _CHANNEL_IS_GONE and self.home != self.view.channel
+        return bool(self.foreign_ts) or (is_channel_gone and not self.is_own)
 
     def _thread_refused(self, error: SlackRefusedError) -> None:
-        """Begin a thread of our own in place of somebody else's, or give it up."""
+        """Begin a thread of our own in place of the one that is not to be had, or give it up."""
         if error.code in UNAUTHORIZED:
             raise error
-        if not self.foreign_ts:
+        if not self._may_move(error):
             self._keep(problem=str(error)[:_LONGEST_PROBLEM])
             return
         self.is_own = True
-        self._keep(thread_ts="", line_ts="", line_hash="")
-        self._begin(is_urgent=True)
+        self._keep(channel="", thread_ts="", line_ts="", line_hash="")
+        self._begin(is_urgent=self.home == self.view.channel)
 
     def _settle(self) -> None:
         """Find out whether what was about to be sent is there."""
@@ -310,7 +327,6 @@ class Delivery:
         self._keep(posted=(*posted, *found), is_pending=False)
 
     def _settle_line(self) -> None:
-        client, channel = self.client, self.view.channel
         below = self.foreign_ts
         try:
             if below:
@@ -318,7 +334,7 @@ class Delivery:
                 if line_ts:
                     self._keep(thread_ts=below, line_ts=line_ts, line_hash="", is_pending=False)
                     return
-            found = self._look(lambda: client.find_root(channel, self.view.key))
+            found = self._root()
         except _NoLookError as error:
             self._count_line_as_told(below, error.refusal)
             return
@@ -326,8 +342,23 @@ class Delivery:
             self._keep(is_pending=False)
         else:
             channel, ts = found
-            self.pace.call(self.view.channel, channel)
             self._keep(channel=channel, thread_ts=ts, line_ts=ts, line_hash="", is_pending=False)
+
+    def _root(self) -> tuple[str, str] | None:
+        """The root of our own, in the channel that the view names or at home."""
+        client, key = self.client, self.view.key
+        named = () if self.view.thread_ts else (self.view.channel,)
+        for channel in dict.fromkeys((*named, self.home)):
+            try:
+                found = self._look(lambda channel=channel: client.find_root(channel, key))  # type: ignore[misc]
+            except _NoLookError as error:
+                if channel == self.home or error.refusal.code not in _CHANNEL_IS_GONE:
+                    raise
+                continue
+            if found is not None:
+                self.pace.call(channel, found[0])
+                return found
+        return None
 
     def _line_below(self, thread_ts: str) -> str:
         """The line's ts in a thread of somebody else, empty if it is not there."""
@@ -335,7 +366,7 @@ class Delivery:
         try:
             told = self._look(lambda: client.told(channel, thread_ts, self.view.key))
         except _NoLookError as error:
-            if error.refusal.code == "thread_not_found":
+            if error.refusal.code in _THREAD_IS_GONE:
                 return ""
             raise
         return told.get(LINE_KEY, "")
@@ -352,7 +383,7 @@ class Delivery:
             return
         problem = f"whether the thread was begun cannot be seen: {error}"
         self.troubles.complain(
-            "look", self.view.channel, f"root {error.code}", f"thread {self.view.key}: {problem}"
+            "look", self._place, f"root {error.code}", f"thread {self.view.key}: {problem}"
         )
         self._keep(is_pending=False, problem=problem[:_LONGEST_PROBLEM])
 
@@ -361,15 +392,15 @@ class Delivery:
         try:
             answer = ask()
         except TransientError as error:
-            self.troubles.failed("look", self.view.channel, error)
+            self.troubles.failed("look", self._place, error)
             raise
         except SlackRefusedError as error:
             result = "what may have been told already is not told again"
-            self.troubles.refused("look", self.view.channel, error, result)
+            self.troubles.refused("look", self._place, error, result)
             if error.code in UNAUTHORIZED:
                 raise
             raise _NoLookError(error) from error
-        self.troubles.worked("look", self.view.channel)
+        self.troubles.worked("look", self._place)
         return answer
 
     def _is_line_old(self) -> bool:

@@ -41,7 +41,8 @@ class ThreadView:
     ``line`` is one message that is edited in place. Without ``thread_ts`` it is the root of a
     thread in ``channel``; with it (a thread that somebody else began) it is the first reply.
     ``posts`` are in their order; more may follow until ``is_ended``. ``key`` names the thread for
-    ever, so that it is found again in Slack.
+    ever, so that it is found again in Slack. ``home`` is the channel in which a thread of our own
+    is begun if the named thread or its channel is not to be had; empty: ``channel``.
     """
 
     key: str
@@ -50,6 +51,7 @@ class ThreadView:
     posts: tuple[Post, ...] = ()
     thread_ts: str = ""
     is_ended: bool = False
+    home: str = ""
 
 
 class ThreadState(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -25,8 +25,10 @@ MAX_MESSAGES, MAX_AGE = 2000, timedelta(days=30)
 REWRITE_LINES = 10_000
 """Lines after which the file is written anew: an edited message takes a line for every edit."""
 _MESSAGES = "messages.jsonl"
-_FILE_ID = re.compile(r"F\d{8,}")
+_FILE_ID = re.compile(r"F\d{8,18}")
 _TIMESTAMP = re.compile(r"\d{10}\.\d{6}")
+_DEEPEST = 50
+"""Levels of lists and objects in a line; what has many more can be neither shown nor written."""
 
 
 class SlackArchive:
@@ -152,15 +154,24 @@ def _stored(folder: Path) -> list[Message]:
     for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
             record = json.loads(line)
+            _check_depth(record)
             if "deleted" in record:
                 channel, ts = record["deleted"]
                 found.pop((channel, ts), None)
                 continue
             message = _message(folder, record)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             continue
         found[message.channel, message.ts] = message
     return list(found.values())
+
+
+def _check_depth(content: Any, depth: int = 0) -> None:
+    if depth > _DEEPEST:
+        raise ValueError("the line is nested too deeply")
+    if isinstance(content, dict | list):
+        for part in content.values() if isinstance(content, dict) else content:
+            _check_depth(part, depth + 1)
 
 
 def _record(message: Message) -> dict[str, Any]:
@@ -199,7 +210,7 @@ def _file(folder: Path, file_id: str, name: str, length: int, title: str) -> Sto
         raise ValueError(f"{file_id!r} is no file id")
     path = folder / "files" / file_id
     content = path.read_bytes() if path.exists() else b""
-    return StoredFile(file_id, name, length, title, content)
+    return StoredFile(file_id, str(name), int(length), str(title), content)
 
 
 def _write_file(folder: Path, file: StoredFile) -> None:

@@ -11,14 +11,14 @@ PAGE_NAME = "slack.html"
 def publish(home: Path) -> Path | None:
     """Write all that the sandboxes of ``home`` were told into one file.
 
-    ``None`` if that is nothing, or if the disk takes no more: the page is a convenience.
+    ``None`` if that is nothing, or if it cannot be read or written: the page is a convenience.
     """
-    workspace = read_workspace(home)
-    if not len(workspace):
-        return None
     path = home.absolute() / PAGE_NAME
     try:
+        workspace = read_workspace(home)
+        if not len(workspace):
+            return None
         export_page(workspace, path)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return path

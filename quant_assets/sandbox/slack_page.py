@@ -89,7 +89,7 @@ def export_page(workspace: SlackWorkspace, path: Path) -> None:
     main = "".join(sections) or _empty("Nothing was posted yet.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(_document(workspace, "", _STATIC, main, policy, ""), encoding="utf-8")
+    temporary.write_bytes(html_response(_document(workspace, "", _STATIC, main, policy, "")).body)
     temporary.replace(path)
 
 
@@ -234,7 +234,15 @@ def _edited(message: Message) -> str:
 def _content(message: Message, links: _Links) -> str:
     """What a message says: its blocks, or else its text; then its files."""
     text = f'<div class="text">{mrkdwn(message.text)}</div>' if message.text else ""
-    return (blocks_html(message.blocks) or text) + "".join(_file(f, links) for f in message.files)
+    return (_blocks(message) or text) + "".join(_file(f, links) for f in message.files)
+
+
+def _blocks(message: Message) -> str:
+    """The blocks; none if a file that was tampered with gives them a shape that Slack has not."""
+    try:
+        return blocks_html(message.blocks)
+    except (TypeError, AttributeError, ValueError):
+        return ""
 
 
 def _file(file: StoredFile, links: _Links) -> str:

@@ -53,5 +53,5 @@ def json_response(content: Any, status: int = 200, **headers: str) -> Response:
 
 
 def html_response(text: str, status: int = 200) -> Response:
-    """A page."""
-    return Response(status, text.encode(), HTML_TYPE)
+    """A page; half a surrogate pair, which JSON may hold and UTF-8 may not, becomes ``?``."""
+    return Response(status, text.encode(errors="replace"), HTML_TYPE)

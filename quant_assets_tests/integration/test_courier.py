@@ -1,5 +1,6 @@
 """Threads through the real client to the simulated Slack: nothing twice, in order, logged once."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -471,6 +472,88 @@ def test_a_new_root_in_the_middle_is_found_again(sandbox: Sandbox, desk: Desk) -
     desk.restart()
     assert desk.finish(view("a", **there)).is_done
     assert told(sandbox) == ["line", "line", "a"]
+
+
+HOME = "#quant"
+GONE = [
+    ("#nowhere", ""),
+    ("C0000000000", ""),
+    ("#private-desk", ""),
+    ("#old-desk", ""),
+    ("C0000000000", "1700000000.000009"),
+    (CHANNEL, "1700000000.000009"),
+]
+
+
+@pytest.mark.parametrize(("channel", "thread_ts"), GONE)
+def test_what_cannot_be_told_where_it_was_asked_is_told_at_home(
+    sandbox: Sandbox, desk: Desk, channel: str, thread_ts: str
+) -> None:
+    there = {"channel": channel, "thread_ts": thread_ts, "home": HOME}
+    begun = desk.deliver(view("", line="first", is_ended=False, **there))
+    assert begun.channel == sandbox.slack.channel(HOME).channel_id
+    assert begun.thread_ts == begun.line_ts
+    requests = len(sandbox.requests)
+    desk.restart()
+    state = desk.finish(view("aB", line="last", **there))
+    assert (state.channel, state.thread_ts) == (begun.channel, begun.thread_ts)
+    assert told(sandbox, HOME) == ["line", "a", "B", "B+"]
+    assert len(sandbox.slack) == 3
+    assert len(sandbox.requests) == requests + 5, "an edit, a reply and an upload; no other try"
+
+
+@pytest.mark.parametrize("is_foreign", [False, True])
+def test_a_thread_whose_channel_is_closed_goes_on_at_home(
+    sandbox: Sandbox, desk: Desk, is_foreign: bool
+) -> None:
+    ts = foreign_thread(sandbox)[1] if is_foreign else ""
+    there = {"thread_ts": ts, "home": HOME}
+    desk.deliver(view("", is_ended=False, **there))
+    sandbox.slack.add_channel(CHANNEL.removeprefix("#"), is_archived=True)
+    state = desk.finish(view("a", **there))
+    assert state.is_done
+    assert state.channel == sandbox.slack.channel(HOME).channel_id
+    assert told(sandbox, HOME) == ["line", "a"]
+
+
+def test_a_named_channel_that_takes_messages_is_no_reason_to_go_home(
+    sandbox: Sandbox, desk: Desk
+) -> None:
+    assert desk.finish(view("a", home=HOME)).is_done
+    assert told(sandbox) == ["line", "a"]
+    assert told(sandbox, HOME) == []
+
+
+@pytest.mark.parametrize(("channel", "thread_ts"), GONE)
+@pytest.mark.parametrize("kept", range(8))
+def test_a_way_home_that_is_broken_off_anywhere_posts_nothing_twice(
+    sandbox: Sandbox, desk: Desk, channel: str, thread_ts: str, kept: int
+) -> None:
+    thread = view("a", channel=channel, thread_ts=thread_ts, home=HOME)
+    desk.crashes = lambda _: len(desk.keeps) == kept
+    with contextlib.suppress(CrashError):
+        desk.finish(thread)
+    desk.crashes = lambda _: False
+    desk.restart()
+    assert desk.finish(thread).is_done
+    assert told(sandbox, HOME) == ["line", "a"]
+
+
+@pytest.mark.parametrize(("channel", "thread_ts"), GONE)
+def test_a_home_that_is_not_to_be_had_ends_the_thread(
+    sandbox: Sandbox, desk: Desk, channel: str, thread_ts: str
+) -> None:
+    state = desk.finish(view(channel=channel, thread_ts=thread_ts, home="#no-home"))
+    assert "channel_not_found" in state.problem
+    assert len(sandbox.slack) == 0
+
+
+def test_the_way_home_keeps_to_the_pace_of_home(sandbox: Sandbox, desk: Desk) -> None:
+    desk.courier.deliver(view("", channel=HOME, key="run 2"), ThreadState(), lambda _: None)
+    desk.deliver(view("", channel="#nowhere", home=HOME))
+    assert told(sandbox, HOME) == ["line"]
+    assert desk.finish(view("", channel="#nowhere", home=HOME)).is_done
+    assert told(sandbox, HOME) == ["line", "line"]
 
 
 def test_a_line_that_a_person_deleted_stays_deleted(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import msgspec
 import pytest
 
 from quant_assets.notices.incidents import Finding, reconcile
@@ -140,12 +141,13 @@ def test_open_incidents_are_listed_with_their_texts_harmless(home: Home) -> None
     assert home("notify", "incidents").out == "no open incidents\n"
     at = datetime(2026, 3, 20, 3, 30, tzinfo=UTC)
     found = [
-        Finding("run:us_price", "critical", "us_price fails \x1b[2J[red]", "no bars", at, count=3),
+        Finding("run:us_price", "critical", "us_price fails", "no bars", at, count=3),
         Finding("stale:kr", "warning", "Korea: nothing new", "late", at),
     ]
     incidents = reconcile((), found, at)
-    over = reconcile(incidents, found[:1], at)
-    remember(home, Memory(incidents=over))
+    failing, over = reconcile(incidents, found[:1], at)
+    hostile = msgspec.structs.replace(failing, title="us_price fails \x1b[2J[red]")
+    remember(home, Memory(incidents=(hostile, over)))
     out = home("notify", "incidents").out
     assert "us_price fails \\x1b[2J[red]" in out
     assert "Korea" not in out

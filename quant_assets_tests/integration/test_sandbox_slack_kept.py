@@ -16,7 +16,7 @@ from rich.console import Console
 from slack_sdk import WebClient
 
 from quant_assets.cli.run import _print_places
-from quant_assets.sandbox import locate, slack_archive
+from quant_assets.sandbox import locate, slack_archive, slack_export
 from quant_assets.sandbox.server import Sandbox
 from quant_assets.sandbox.slack_archive import FOLDER_NAME, read_workspace, retained
 from quant_assets.sandbox.slack_export import PAGE_NAME, publish
@@ -157,6 +157,67 @@ def test_foreign_lines_are_ignored(tmp_path: Path) -> None:
     with log_of(tmp_path).open("a") as log:
         log.write("\n".join([*lines, json.dumps(bad_time)]) + "\n")
     assert texts(tmp_path) == ["ours"]
+
+
+TAMPERED = {
+    "endless": '"edits": Infinity',
+    "deep": f'"blocks": {"[" * 100_000}{"]" * 100_000}',
+    "rather deep": f'"blocks": {"[" * 300}{"]" * 300}',
+    "name": '"files": [["F00000001", 5, 1, 5]]',
+    "length": '"files": [["F00000001", "a", Infinity, "a"]]',
+    "file": f'"files": [["F{"1" * 5000}", "a", 1, "a"]]',
+    "fields": '"blocks": [{"type": "section", "fields": 5}]',
+    "accessory": '"blocks": [{"type": "section", "accessory": 5}]',
+    "elements": '"blocks": [{"type": "context", "elements": 5}]',
+}
+
+
+@pytest.mark.parametrize("changed", TAMPERED.values(), ids=TAMPERED)
+def test_a_line_that_was_tampered_with_breaks_no_page(tmp_path: Path, changed: str) -> None:
+    with sandbox_of(tmp_path) as sandbox:
+        client_of(sandbox).chat_postMessage(channel="#quant", text="ours")
+    record = json.loads(log_of(tmp_path).read_text()) | {"ts": "1781647200.000009"}
+    with log_of(tmp_path).open("a") as log:
+        log.write(f"{json.dumps(record)[:-1]}, {changed}}}\n")
+    assert publish(tmp_path) == tmp_path / PAGE_NAME
+    assert "ours" in (tmp_path / PAGE_NAME).read_text()
+    with sandbox_of(tmp_path) as sandbox:
+        page = requests.get(f"{sandbox.url}/slack?channel=quant", timeout=5)
+        assert page.status_code == 200
+        assert "ours" in page.text
+        client_of(sandbox).chat_postMessage(channel="#quant", text="after")
+    assert texts(tmp_path)[-1] == "after"
+
+
+def test_a_line_that_is_nested_too_deeply_is_ignored(tmp_path: Path) -> None:
+    with sandbox_of(tmp_path) as sandbox:
+        client_of(sandbox).chat_postMessage(channel="#quant", text="ours")
+    record = json.loads(log_of(tmp_path).read_text()) | {"ts": "1781647200.000009"}
+    with log_of(tmp_path).open("a") as log:
+        log.write(f"{json.dumps(record)[:-1]}, {TAMPERED['rather deep']}}}\n")
+    assert texts(tmp_path) == ["ours"]
+
+
+def test_half_a_surrogate_pair_is_shown_as_a_question_mark(tmp_path: Path) -> None:
+    with sandbox_of(tmp_path) as sandbox:
+        client_of(sandbox).chat_postMessage(channel="#quant", text="half \ud800 pair")
+        page = requests.get(f"{sandbox.url}/slack?channel=quant", timeout=5)
+        assert page.status_code == 200
+        assert "half ? pair" in page.text
+    assert publish(tmp_path) == tmp_path / PAGE_NAME
+    assert "half ? pair" in (tmp_path / PAGE_NAME).read_text()
+
+
+def test_a_page_that_cannot_be_made_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("not to be written")
+
+    with sandbox_of(tmp_path) as sandbox:
+        client_of(sandbox).chat_postMessage(channel="#quant", text="ours")
+    monkeypatch.setattr(slack_export, "export_page", fails)
+    assert publish(tmp_path) is None
 
 
 def test_two_sandboxes_do_not_mix(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """``quant run`` in Slack: one thread for the command, with the failures and the recommendations."""
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from quant_assets.cli import command_thread as commands
 from quant_assets.cli.command_thread import CommandThread, command_thread
 from quant_assets.cli.execute import Outcome
 from quant_assets.cli.plan import Span, Task
 from quant_assets.markets import KR, US
 from quant_assets.sandbox import locate
+from quant_assets.sandbox.faults import Fault
 from quant_assets.sandbox.server import Sandbox
 from quant_assets.settings import Settings
 from quant_assets_tests.dagster.slack_reading import (
@@ -23,12 +27,25 @@ from quant_assets_tests.integration.quant_processes import Home
 US_LAST = US.last_complete_session(datetime.now(UTC))
 KR_LAST = KR.last_complete_session(datetime.now(UTC))
 SPANS = (Span(US, (US_LAST,)), Span(KR, (KR_LAST,)))
+DEADLINE_SECONDS = 30.0
 PRICES = Task("us_price", ("us/prices",), "2026-03-18", "2026-03-19", 2)
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(QUANT_HOME=str(tmp_path))
+
+
+def poll(is_there: Callable[[], object]) -> None:
+    until = time.monotonic() + DEADLINE_SECONDS
+    while not is_there():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def ends_not_taken(caplog: pytest.LogCaptureFixture) -> list[str]:
+    said = [record.getMessage() for record in caplog.records if record.name == commands.__name__]
+    return [text for text in said if "did not take the end" in text]
 
 
 def with_slack(settings: Settings) -> Sandbox:
@@ -74,6 +91,57 @@ def test_a_command_that_is_stopped_says_so(
         with pytest.raises(KeyboardInterrupt):
             interrupted(settings)
         assert "0 of 3 tasks  ·  stopped after" in thread(sandbox).line
+
+
+@pytest.mark.parametrize("is_refused_before", [False, True])
+def test_a_refused_token_does_not_hold_the_command_up(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_refused_before: bool,
+) -> None:
+    in_a_hurry(monkeypatch)
+    monkeypatch.setattr(commands, "LAST_WAIT_SECONDS", DEADLINE_SECONDS)
+    with with_slack(settings) as sandbox:
+        locate.record(settings.home_dir, sandbox)
+        told = CommandThread(settings, SPANS)
+        fault = Fault("slack", "error", error="invalid_auth")
+        if is_refused_before:
+            sandbox.faults.add(fault)
+        told.planned(1)
+        poll(lambda: fault.hits if is_refused_before else threads(sandbox))
+        if not is_refused_before:
+            sandbox.faults.add(fault)
+        told.close()
+        assert told._worker is not None
+        assert not told._worker.is_alive()
+    assert len(ends_not_taken(caplog)) == 1
+
+
+def test_an_end_that_slack_does_not_take_is_said_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_a_hurry(monkeypatch)
+    monkeypatch.setattr(commands, "LAST_WAIT_SECONDS", 0.1)
+    with with_slack(settings) as sandbox:
+        locate.record(settings.home_dir, sandbox)
+        sandbox.faults.add(Fault("slack", "status", code=500))
+        with command_thread(settings, SPANS) as told:
+            told.planned(1)
+        assert len(ends_not_taken(caplog)) == 1
+        sandbox.faults.clear()
+        poll(lambda: "done in" in next((found.line for found in threads(sandbox)), ""))
+
+
+def test_an_end_that_slack_takes_is_not_talked_about(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_a_hurry(monkeypatch)
+    with with_slack(settings) as sandbox:
+        locate.record(settings.home_dir, sandbox)
+        with command_thread(settings, SPANS) as told:
+            told.planned(1)
+    assert ends_not_taken(caplog) == []
 
 
 def test_a_command_with_nothing_to_do_is_not_told(settings: Settings) -> None:
