@@ -1,6 +1,7 @@
 """The settings of notices: Slack and e-mail. What belongs here: their names, limits, defaults."""
 
 import json
+from email.headerregistry import Address
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -9,13 +10,16 @@ from pydantic_settings import BaseSettings, NoDecode
 from quant_assets.notices.incidents import Severity
 from quant_assets.notices.mail import MailServer
 
+Channel = Annotated[str, Field(pattern=r"^[#\w][\w-]+$")]
+"""Name of a channel of Slack with its #, or its id."""
+
 
 class NoticeSettings(BaseSettings):
     """Where people are told what goes on."""
 
     slack_bot_token: SecretStr = Field(SecretStr(""), alias="SLACK_BOT_TOKEN")
-    slack_channel: str = Field("#quant-runs", min_length=2, alias="QUANT_SLACK_CHANNEL")
-    slack_alert_channels: Annotated[dict[Severity, str], NoDecode] = Field(
+    slack_channel: Channel = Field("#quant-runs", alias="QUANT_SLACK_CHANNEL")
+    slack_alert_channels: Annotated[dict[Severity, Channel], NoDecode] = Field(
         default_factory=dict, alias="QUANT_SLACK_ALERT_CHANNELS"
     )
     ui_url: str = Field("http://127.0.0.1:3000", pattern=r"^https?://\S+$", alias="QUANT_UI_URL")
@@ -54,7 +58,7 @@ class NoticeSettings(BaseSettings):
     @classmethod
     def _are_addresses(cls, value: Any) -> Any:
         for address in (value,) if isinstance(value, str) else value:
-            if address and (address.count("@") != 1 or any(c in address for c in "\r\n<> ")):
+            if address and not _is_address(address):
                 raise ValueError(f"{address!r} is no e-mail address such as quant@example.com")
         return value
 
@@ -83,3 +87,12 @@ class NoticeSettings(BaseSettings):
             sender=self.mail_from,
             recipients=self.mail_to,
         )
+
+
+def _is_address(text: str) -> bool:
+    """Whether ``text`` is an address that a mail can be written to as it stands."""
+    try:
+        parsed = Address(addr_spec=text)
+    except Exception:  # noqa: BLE001 - the library's parser fails in many ways
+        return False
+    return text.isascii() and bool(parsed.username and parsed.domain) and str(parsed) == text

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from quant_assets.notices.message import plain
 from quant_assets.notices.thread import ThreadState
 
 Severity = Literal["critical", "warning", "info"]
@@ -26,6 +27,7 @@ MAX_ITEMS_TOLD = 50
 LINES_A_REPLY = 10
 MAX_NOTES = 20
 MAX_OPEN = 100
+TEXT_LIMIT = 3000
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Finding:
 
     ``key`` begins with the name of its source and a colon. ``items`` are its occurrences by key,
     each a line of text. ``count`` says how often it happened since it began. ``closing``: why it
-    is no longer watched; it is then over. Texts are plain and come from anywhere.
+    is no longer watched; it is then over. Texts come from anywhere; they are made plain and cut.
     """
 
     key: str
@@ -46,6 +48,12 @@ class Finding:
     link: str = ""
     count: int = 1
     closing: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("title", "text", "closing"):
+            object.__setattr__(self, name, clean(getattr(self, name)))
+        items = {clean(key): clean(line) for key, line in self.items.items()}
+        object.__setattr__(self, "items", items)
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -102,6 +110,12 @@ class Incident(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{self.key}@{self.opened_at:%Y%m%dT%H%M%S}"
 
 
+def clean(text: str) -> str:
+    """A text from anywhere as it can be kept: plain and of bounded length."""
+    kept = plain(text)
+    return kept if len(kept) <= TEXT_LIMIT else f"{kept[: TEXT_LIMIT - 1]}…"
+
+
 def reconcile(
     incidents: Iterable[Incident],
     findings: Iterable[Finding],
@@ -112,7 +126,7 @@ def reconcile(
     """The incidents after a look that saw ``findings``.
 
     Opens, updates and ends them. Those of the sources in ``unknown``, which could not look, stay
-    as they are.
+    as they are. Where more is wrong than is told at a time, the gravest comes first.
     """
     seen = {finding.key: finding for finding in findings}
     current = {
@@ -129,8 +143,11 @@ def reconcile(
         elif is_current and incident.key.partition(":")[0] not in unknown:
             incident = _unseen(incident, now)
         after.append(_with_reply(incident, now))
-    room = max(0, MAX_OPEN - len(after))
-    fresh = [finding for finding in seen.values() if not finding.closing]
+    room = max(0, MAX_OPEN - sum(incident.is_open for incident in after))
+    fresh = sorted(
+        (finding for finding in seen.values() if not finding.closing),
+        key=lambda finding: SEVERITIES.index(finding.severity),
+    )
     return (*after, *(_with_reply(_opened(finding, now), now) for finding in fresh[:room]))
 
 
@@ -262,7 +279,8 @@ def _known(incident: Incident) -> set[str]:
 
 def _with_reply(incident: Incident, now: datetime) -> Incident:
     """What waits becomes a note, if none was made a moment ago or the incident is over."""
-    is_early = incident.reply_at is not None and now - incident.reply_at < REPLY_EVERY
+    age = None if incident.reply_at is None else now - incident.reply_at
+    is_early = age is not None and timedelta(0) <= age < REPLY_EVERY
     if not incident.waiting or (is_early and incident.is_open):
         return incident
     lines = tuple(line for _, line in incident.waiting)

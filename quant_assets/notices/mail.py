@@ -2,9 +2,11 @@
 
 import base64
 import logging
+import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 10.0
 TOTAL_SECONDS = 15.0
-"""What is left of it is the time limit of each further answer."""
+"""Time limit of a mail, from the connection to the last answer."""
 SUBJECT_LIMIT = 200
 ANSWER_LIMIT = 300
 LOG = logging.getLogger(__name__)
@@ -49,7 +51,13 @@ def send(
     Raises ``TransientError`` if the same mail may be taken later, ``BadConfigurationError`` if a
     setting has to be changed first. A recipient who is refused while others are not is logged.
     """
-    mail = compose(server, subject, text, message_id, in_reply_to)
+    try:
+        mail = compose(server, subject, text, message_id, in_reply_to)
+    except Exception as error:  # noqa: BLE001 - the library's parser fails in many ways
+        raise BadConfigurationError(
+            f"mail: it cannot be written ({type(error).__name__}: {_clean(server, str(error))}): "
+            "check QUANT_MAIL_FROM and QUANT_MAIL_TO"
+        ) from None
     until = time.monotonic() + TOTAL_SECONDS
     with _explained(server), _connected(server, until) as smtp:
         if server.username:
@@ -102,27 +110,65 @@ def _connected(server: MailServer, until: float) -> "Iterator[smtplib.SMTP]":
     import ssl
 
     context = None if server.security == "none" else ssl.create_default_context()
-    smtp: smtplib.SMTP
-    if server.security == "tls":
-        smtp = smtplib.SMTP_SSL(server.host, server.port, timeout=TIMEOUT_SECONDS, context=context)
-    else:
-        smtp = smtplib.SMTP(server.host, server.port, timeout=TIMEOUT_SECONDS)
+    address = (server.host, server.port)
+    raw = socket.create_connection(address, timeout=_left(until))
+    smtp = smtplib.SMTP(timeout=TIMEOUT_SECONDS)
+    # The library connects and reads the greeting in one go, during which nobody could end it.
+    smtp._host = server.host  # type: ignore[attr-defined]
+    smtp.sock = raw
     try:
-        if server.security == "starttls":
-            _hurry(smtp, until)
-            smtp.starttls(context=context)
-        yield smtp
+        with _cut_off(raw, until):
+            if server.security == "tls" and context is not None:
+                smtp.sock = context.wrap_socket(raw, server_hostname=server.host)
+            code, answer = smtp.getreply()
+            if code != 220:
+                raise smtplib.SMTPConnectError(code, answer)
+            if server.security == "starttls":
+                _hurry(smtp, until)
+                smtp.starttls(context=context)
+            yield smtp
+    except (smtplib.SMTPServerDisconnected, ssl.SSLError):
+        _left(until)
+        raise
     finally:
         smtp.close()
 
 
-def _hurry(smtp: "smtplib.SMTP", until: float) -> None:
-    """Let no further answer take longer than what is left. Raises ``TimeoutError`` at the end."""
+@contextmanager
+def _cut_off(raw: socket.socket, until: float) -> Iterator[None]:
+    """End a connection at ``until``: one whose server sends a little all the time never times out.
+
+    TLS takes the socket over, hence a second handle.
+    """
+    handle = raw.dup()
+
+    def cut() -> None:
+        with suppress(OSError):
+            handle.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(0.0, until - time.monotonic()), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        handle.close()
+
+
+def _left(until: float) -> float:
+    """Time limit of the next answer. Raises ``TimeoutError`` at the end."""
     left = until - time.monotonic()
     if left <= 0:
         raise TimeoutError("it takes too long")
+    return min(left, TIMEOUT_SECONDS)
+
+
+def _hurry(smtp: "smtplib.SMTP", until: float) -> None:
+    """Let no further answer take longer than what is left."""
+    left = _left(until)
     if smtp.sock is not None:
-        smtp.sock.settimeout(min(left, TIMEOUT_SECONDS))
+        smtp.sock.settimeout(left)
 
 
 @contextmanager

@@ -88,7 +88,8 @@ class Desk:
                 # The process died while it handed this mail in: it is not sent twice.
                 self._mailed(incident, name)
                 continue
-            if trouble is not None and self._now < trouble.retry_at:
+            wait = timedelta(0) if trouble is None else trouble.retry_at - self._now
+            if trouble is not None and timedelta(0) < wait <= LONGEST_MAIL_WAIT:
                 self.problems.append(f"{trouble.text}; tried again at {trouble.retry_at:%H:%M} UTC")
                 return
             if time.monotonic() >= until:
@@ -147,7 +148,8 @@ class Desk:
         """Give threads without a channel another try from time to time: it may be there now."""
         given_up = [i for i in self.memory.incidents if _is_forgivable(i.thread)]
         last = self.memory.forgiven_at
-        if not given_up or (last is not None and self._now - last < FORGIVE_EVERY):
+        age = None if last is None else self._now - last
+        if not given_up or (age is not None and timedelta(0) <= age < FORGIVE_EVERY):
             return
         if last is not None:
             for incident in given_up:

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 import msgspec
@@ -53,7 +54,24 @@ class MemoryFile:
 
     def keep(self, memory: Memory) -> None:
         """Write the record if it differs from what is there."""
-        text = msgspec.json.encode(memory).decode()
+        text = _text(memory)
         if text != self._text:
             self._storage.set_cursor_values({KEY: text})
             self._text = text
+
+
+def _text(memory: Memory) -> str:
+    """The record as JSON, whatever the texts in it are."""
+    try:
+        return msgspec.json.encode(memory).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_encodable(msgspec.to_builtins(memory))).decode()
+
+
+def _encodable(value: Any) -> Any:
+    """``value`` without surrogates that stand alone: they are no text in UTF-8."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list | tuple) else value

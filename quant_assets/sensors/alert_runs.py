@@ -1,14 +1,14 @@
 """Runs that failed and checks that fail. What belongs here: what is still wrong, from ended runs.
 
-Each end of a run is read once, by its place in the event log. A job's trouble is over when every
-partition that failed was made by a later run, whatever the run was called.
+Each end of a run is taken once. A job's trouble is over when every partition that failed was made
+by a later run, whatever the run was called.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import dagster as dg
 import msgspec
@@ -24,7 +24,8 @@ from quant_assets.hooks.outcomes import (
     step_key,
 )
 from quant_assets.hooks.runs import WILL_RETRY, is_repeated
-from quant_assets.notices.incidents import Finding, Severity
+from quant_assets.notices.incidents import Finding, Severity, clean
+from quant_assets.sensors.alert_ends import End, ends_of_runs, forget_taken
 from quant_assets.sensors.common import partition_tags
 from quant_assets.sensors.outbox import RETRY_DECISION
 from quant_assets.settings import Settings
@@ -32,17 +33,10 @@ from quant_assets.vendors.redaction import redact
 
 RUNS, CHECKS = "run", "check"
 """Sources of the findings: what their keys begin with."""
-FIRST_LOOK = timedelta(hours=24)
 FORGET_AFTER = timedelta(days=7)
-RUNS_A_LOOK = 100
 MAX_PARTS = 300
 """Failed runs of one job that are remembered; more are taken for repaired with these."""
 LINE_LIMIT = 240
-ENDS = (
-    dg.DagsterEventType.RUN_SUCCESS,
-    dg.DagsterEventType.RUN_FAILURE,
-    dg.DagsterEventType.RUN_CANCELED,
-)
 TELLING = {
     dg.DagsterEventType.STEP_SUCCESS,
     dg.DagsterEventType.STEP_FAILURE,
@@ -81,21 +75,16 @@ class Trouble(msgspec.Struct, frozen=True):
 class RunsSeen(msgspec.Struct, frozen=True):
     """How far the ends of runs are read, and what is wrong since.
 
+    Ends up to ``since`` are read; of later ones, ``taken`` are those that are, and when they were.
     ``undecided``: failed runs of which Dagster has not said whether it repeats them, and when
     they failed.
     """
 
-    place: int | None = None
+    since: datetime | None = None
+    taken: dict[str, datetime] = {}
     undecided: dict[str, datetime] = {}
     jobs: dict[str, Trouble] = {}
     checks: dict[str, Trouble] = {}
-
-
-class _End(NamedTuple):
-    place: int
-    run_id: str
-    kind: dg.DagsterEventType
-    at: datetime
 
 
 def look_at_runs(
@@ -104,14 +93,15 @@ def look_at_runs(
     """Read the runs that ended since the last look; what is known now, and what is wrong."""
     look = _Look(instance, seen, values)
     look.settle_undecided(datetime.now(UTC))
-    look.read(_ends(instance, seen.place, datetime.now(UTC)))
+    look.read(ends_of_runs(instance, seen.since, seen.taken, datetime.now(UTC)), datetime.now(UTC))
     findings = [
         *(_finding(RUNS, key, trouble, now) for key, trouble in look.jobs.items()),
         *(_finding(CHECKS, key, trouble, now) for key, trouble in look.checks.items()),
     ]
     closed = {finding.key for finding in findings if finding.closing}
     after = RunsSeen(
-        look.place,
+        look.since,
+        look.taken,
         look.undecided,
         {key: value for key, value in look.jobs.items() if f"{RUNS}:{key}" not in closed},
         {key: value for key, value in look.checks.items() if f"{CHECKS}:{key}" not in closed},
@@ -135,35 +125,14 @@ def _finding(source: str, key: str, trouble: Trouble, now: datetime) -> Finding:
     )
 
 
-def _ends(instance: dg.DagsterInstance, place: int | None, now: datetime) -> list[_End]:
-    """The ends of runs after ``place`` in their order, not more than a look takes."""
-    ends: list[_End] = []
-    last = None
-    for kind in ENDS:
-        found = instance.fetch_run_status_changes(
-            dg.RunStatusChangeRecordsFilter(
-                kind,  # type: ignore[arg-type]
-                after_storage_id=place,
-                after_timestamp=(now - FIRST_LOOK).timestamp() if place is None else None,
-            ),
-            limit=RUNS_A_LOOK,
-            ascending=True,
-        )
-        for record in found.records:
-            at = datetime.fromtimestamp(record.timestamp, UTC)
-            ends.append(_End(record.storage_id, record.run_id, kind, at))
-        if found.has_more and ends:
-            last = min(last or ends[-1].place, ends[-1].place)
-    return sorted(end for end in ends if last is None or end.place <= last)[:RUNS_A_LOOK]
-
-
 class _Look:
     """One look at the runs that ended."""
 
     def __init__(self, instance: dg.DagsterInstance, seen: RunsSeen, values: Settings) -> None:
         self._instance = instance
         self._values = values
-        self.place = seen.place
+        self.since = seen.since
+        self.taken = dict(seen.taken)
         self.undecided = dict(seen.undecided)
         self.jobs = dict(seen.jobs)
         self.checks = dict(seen.checks)
@@ -174,15 +143,15 @@ class _Look:
         for run in self._runs(waiting):
             at = waiting[run.run_id]
             if WILL_RETRY in run.tags or now - at >= RETRY_DECISION:
-                self._take(run, _End(0, run.run_id, dg.DagsterEventType.RUN_FAILURE, at))
+                self._take(run, End(0, run.run_id, dg.DagsterEventType.RUN_FAILURE, at))
             else:
                 self.undecided[run.run_id] = at
 
-    def read(self, ends: Sequence[_End]) -> None:
+    def read(self, ends: Sequence[End], now: datetime) -> None:
         """Take the runs of ``ends`` in their order."""
         runs = {run.run_id: run for run in self._runs([end.run_id for end in ends])}
         for end in ends:
-            self.place = end.place
+            self.taken[end.name] = end.at
             run = runs.get(end.run_id)
             if run is None:
                 continue
@@ -193,11 +162,13 @@ class _Look:
             else:
                 self._take(run, end)
 
+        self.since, self.taken = forget_taken(self.since, self.taken, now)
+
     def _runs(self, ids: Iterable[str]) -> Sequence[dg.DagsterRun]:
         wanted = list(ids)
         return self._instance.get_runs(dg.RunsFilter(run_ids=wanted)) if wanted else []
 
-    def _take(self, run: dg.DagsterRun, end: _End) -> None:
+    def _take(self, run: dg.DagsterRun, end: End) -> None:
         """What an ended run made up for, and what it left undone."""
         types = {dg.DagsterEventType.ASSET_CHECK_EVALUATION}
         is_whole = end.kind == dg.DagsterEventType.RUN_SUCCESS
@@ -215,8 +186,8 @@ class _Look:
 
     def _make_up(self, made: set[str], span: Span) -> None:
         for key, trouble in list(self.jobs.items()):
-            parts = [_rest(part, made, span, self._values) for part in trouble.parts]
-            left = tuple(part for part in parts if part is not None)
+            parts = trouble.parts
+            left = tuple(p for part in parts for p in _rest(part, made, span, self._values))
             if not left:
                 del self.jobs[key]
             elif left != trouble.parts:
@@ -234,7 +205,7 @@ class _Look:
         where = f"{problem.step}: " if problem.step else ""
         message = redact(problem.message, self._values.secrets)
         span = _span(run)
-        text = f"{where}{problem.error_type}: {message}"
+        text = clean(f"{where}{problem.error_type}: {message}")
         line = _clip(f"{_said(span)}{text}")
         part = Part(run.run_id, span, (span,), assets or frozenset(_assets(run)), line)
         before = self.jobs.get(name)
@@ -276,7 +247,7 @@ class _Look:
 
     def _failing(self, name: str, evaluation: Any, run: dg.DagsterRun, at: datetime) -> Trouble:
         asset, _, check = name.rpartition(":")
-        said = redact(evaluation.description or "the check failed", self._values.secrets)
+        said = clean(redact(evaluation.description or "the check failed", self._values.secrets))
         before = self.checks.get(name)
         is_error = evaluation.severity == dg.AssetCheckSeverity.ERROR
         return Trouble(
@@ -291,17 +262,19 @@ class _Look:
         )
 
 
-def _rest(part: Part, made: set[str], span: Span, values: Settings) -> Part | None:
+def _rest(part: Part, made: set[str], span: Span, values: Settings) -> tuple[Part, ...]:
     """What is left of ``part`` once ``made`` were made for the partitions of ``span``."""
     if not part.assets & made:
-        return part
+        return (part,)
     left = _without(part, span, values)
-    if not left:
-        assets = part.assets - made
-        return msgspec.structs.replace(part, assets=assets) if assets else None
-    if part.assets <= made and left != part.left:
-        return msgspec.structs.replace(part, left=left)
-    return part
+    if left == part.left:
+        return (part,)
+    rest = []
+    if left:
+        rest.append(msgspec.structs.replace(part, assets=part.assets & made, left=left))
+    if part.assets - made:
+        rest.append(msgspec.structs.replace(part, assets=part.assets - made))
+    return tuple(rest)
 
 
 def _without(part: Part, span: Span, values: Settings) -> tuple[Span, ...]:

@@ -3,13 +3,14 @@
 Each looks at one thing and gives findings; it keeps nothing between two looks.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from quant_assets import naming
+from quant_assets.errors import BadDataError
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import MARKETS, Market
 from quant_assets.notices.incidents import Finding
@@ -27,22 +28,31 @@ TICKS_COUNTED = 100
 LINE_LIMIT = 240
 
 
-def stale_recommendations(store: ParquetStore, values: Settings, now: datetime) -> list[Finding]:
+def stale_recommendations(
+    store: ParquetStore, values: Settings, now: datetime, *, is_known: Callable[[str], bool]
+) -> list[Finding]:
     """Markets without recommendations of the last session whose deadline has passed.
 
-    A market that never had any is not watched: nobody asked for it yet.
+    A market that never had any is not watched: nobody asked for it yet. ``is_known`` says whether
+    there is an open incident of a key. Raises ``BadDataError`` if what it had is not there, and
+    ``OSError`` if it cannot be listed: then nothing is known.
     """
-    findings = (_stale(market, store, values, now) for market in MARKETS.values())
+    findings = []
+    for market in MARKETS.values():
+        is_watched = is_known(f"{STALE}:{market.key}")
+        findings.append(_stale(market, store, values, now, is_watched=is_watched))
     return [finding for finding in findings if finding is not None]
 
 
-def _stale(market: Market, store: ParquetStore, values: Settings, now: datetime) -> Finding | None:
+def _stale(
+    market: Market, store: ParquetStore, values: Settings, now: datetime, *, is_watched: bool
+) -> Finding | None:
     asset = f"{market.key}/recommendations"
     deadline = max(market.vendor_delay, timedelta(minutes=values.recommendations_deadline_minutes))
     due = market.last_complete_session(now - (deadline - market.vendor_delay))
     if not store.missing(asset, [due.isoformat()]):
         return None
-    stored = store.list_partitions(asset)
+    stored = _listed(store, asset, is_watched=is_watched)
     if not stored or stored[0] > due.isoformat():
         return None
     newest = max(key for key in stored if key < due.isoformat())
@@ -63,6 +73,21 @@ def _stale(market: Market, store: ParquetStore, values: Settings, now: datetime)
         link=f"{_ui(values)}/assets/{asset}?view=partitions&partition={due}",
         count=len(missing),
     )
+
+
+def _listed(store: ParquetStore, asset: str, *, is_watched: bool) -> list[str]:
+    stored = store.list_partitions(asset)
+    if not stored:
+        folder = store.path(asset, "any").parent
+        if folder.is_dir():
+            # A folder that may not be read looks empty to the store.
+            next(folder.iterdir(), None)
+        if is_watched:
+            raise BadDataError(
+                f"{folder} holds no recommendations any more: is the data directory mounted and "
+                "readable (QUANT_HOME)?"
+            )
+    return stored
 
 
 def _minutes(length: timedelta) -> str:
@@ -161,7 +186,7 @@ def _failures_in_a_row(instance: dg.DagsterInstance, state: Any) -> list[Any]:
 
 def _failing(state: Any, failures: list[Any], values: Settings, now: datetime) -> Finding:
     name, kind = state.instigator_name, state.instigator_type.value.lower()
-    line = redact(first_line(failures[0].error), values.secrets)
+    line = first_line(failures[0].error, values.secrets)
     path = "schedules" if kind == "schedule" else "sensors"
     repository = state.origin.repository_origin
     location = repository.code_location_origin.location_name
@@ -177,11 +202,11 @@ def _failing(state: Any, failures: list[Any], values: Settings, now: datetime) -
     )
 
 
-def first_line(error: Any) -> str:
-    """What the innermost cause of a stored error says, in a line."""
+def first_line(error: Any, secrets: Collection[str]) -> str:
+    """What the innermost cause of a stored error says, in a line without ``secrets``."""
     while error is not None and error.cause is not None:
         error = error.cause
-    lines: Iterable[str] = () if error is None else error.message.splitlines()
+    lines: Iterable[str] = () if error is None else redact(error.message, secrets).splitlines()
     line = next((line.strip() for line in lines if line.strip()), "see the tick in the UI")
     return line if len(line) <= LINE_LIMIT else f"{line[: LINE_LIMIT - 1]}…"
 

@@ -17,7 +17,7 @@ import dagster as dg
 import msgspec
 
 from quant_assets.io_managers.parquet_store import ParquetStore
-from quant_assets.notices.incidents import Finding, Incident, is_over, reconcile
+from quant_assets.notices.incidents import MAX_OPEN, Finding, Incident, is_over, reconcile
 from quant_assets.notices.reports import due_mail
 from quant_assets.resources import ClockResource, StoreResource
 from quant_assets.sensors import alert_sources as sources
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 NAME = "alerts"
 INTERVAL_SECONDS = 30
-TICK_SECONDS = 20.0
+SLACK_SECONDS, MAIL_SECONDS = 15.0, 10.0
+"""Each way to tell has its own time of a tick."""
 SOURCE = "source"
 TITLES_NAMED = 5
 LOG = logging.getLogger(__name__)
@@ -83,7 +84,6 @@ class Sight:
 
 def tick(watch: Watch, slack: SlackConnection | None, log: logging.Logger) -> str:
     """Look, tell, remember; what the tick's page says."""
-    until = time.monotonic() + TICK_SECONDS
     record = MemoryFile(watch.instance)
     memory = record.load(log)
     still_open = {incident.key for incident in memory.incidents if incident.is_open}
@@ -97,10 +97,10 @@ def tick(watch: Watch, slack: SlackConnection | None, log: logging.Logger) -> st
     record.keep(memory)
     desk = Desk(memory, record.keep, watch.values, watch.now)
     if slack is not None and kept:
-        desk.tell_slack(_courier(slack), until)
+        desk.tell_slack(_courier(slack), time.monotonic() + SLACK_SECONDS)
     if server is not None:
-        desk.tell_mail(server, log, until)
-    return _summary(desk.memory.incidents, desk.problems)
+        desk.tell_mail(server, log, time.monotonic() + MAIL_SECONDS)
+    return _summary(desk.memory.incidents, sight.findings, desk.problems)
 
 
 def look(
@@ -121,7 +121,9 @@ def look(
 
     asked: dict[tuple[str, ...], Callable[[], list[Finding]]] = {
         (RUNS, CHECKS): runs,
-        (sources.STALE,): lambda: sources.stale_recommendations(watch.store, values, now),
+        (sources.STALE,): lambda: sources.stale_recommendations(
+            watch.store, values, now, is_known=is_known
+        ),
         (sources.LETTERS,): lambda: sources.open_dead_letters(instance, values, now),
         (sources.QUOTA,): lambda: sources.exhausted_quota(values, now),
         (sources.TICKS,): lambda: sources.failing_ticks(
@@ -156,12 +158,17 @@ def _is_told(incident: Incident, slack: SlackConnection | None, server: Any) -> 
     return is_posted and (server is None or due_mail(incident) is None)
 
 
-def _summary(incidents: Sequence[Incident], problems: Sequence[str]) -> str:
+def _summary(
+    incidents: Sequence[Incident], findings: Sequence[Finding], problems: Sequence[str]
+) -> str:
+    known = {incident.key for incident in incidents if incident.is_open}
+    untold = sum(not finding.closing and finding.key not in known for finding in findings)
     still_open = [incident.title for incident in incidents if incident.is_open]
     named = "; ".join(still_open[:TITLES_NAMED])
     more = f" and {len(still_open) - TITLES_NAMED} more" if len(still_open) > TITLES_NAMED else ""
     said = f"{len(still_open)} open: {named}{more}" if still_open else "nothing is wrong"
-    return " | ".join([said, *dict.fromkeys(problems)])
+    crowded = [f"{untold} more not told: {MAX_OPEN} are open"] if untold else []
+    return " | ".join([said, *crowded, *dict.fromkeys(problems)])
 
 
 @lru_cache(maxsize=4)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -11,7 +12,7 @@ import pytest
 
 from quant_assets import naming
 from quant_assets.resources import StoreResource
-from quant_assets.sensors import alert_runs, alerts
+from quant_assets.sensors import alert_ends, alert_runs, alert_sources, alerts
 from quant_assets_tests.dagster.alert_desk import (
     MINUTE,
     SECRET,
@@ -63,6 +64,57 @@ def test_a_range_is_made_up_for_piece_by_piece(desk: Desk) -> None:
     desk.tick(6 * MINUTE)
     assert desk.tick(6 * MINUTE) == "nothing is wrong"
     assert len(desk.roots()) == 1, "it came back within the hour"
+
+
+def test_a_range_is_made_up_for_asset_by_asset(desk: Desk) -> None:
+    span = {naming.TAG_RANGE_START: "2026-03-16", naming.TAG_RANGE_END: "2026-03-17"}
+    both = frozenset({"us/prices", "us/other"})
+    part = alert_runs.Part("r1", tuple(span.values()), (tuple(span.values()),), both, "no bars")
+    parts: tuple[alert_runs.Part, ...] = (part,)
+    for asset in sorted(both):
+        for day in span.values():
+            assert parts
+            parts = tuple(
+                rest
+                for one in parts
+                for rest in alert_runs._rest(one, {asset}, (day, day), desk.settings)
+            )
+    assert parts == ()
+
+
+def test_runs_that_are_wiped_hide_none_that_end_later(desk: Desk) -> None:
+    for day in ("2026-03-16", "2026-03-17", "2026-03-18"):
+        run(desk, None, day)
+    assert desk.tick() == "nothing is wrong"
+    for stored in desk.instance.get_runs():
+        desk.instance.delete_run(stored.run_id)
+    desk.instance.event_log_storage.wipe()
+    run(desk, "no bars", "2026-03-16")
+    for _ in range(3):
+        assert desk.tick() == "1 open: us_price fails"
+    assert "×" not in desk.only_thread()[0], "an end counts once"
+
+
+def test_more_ends_than_a_look_takes_are_taken_by_the_next(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert_ends, "RUNS_A_LOOK", 2)
+    for _ in range(5):
+        ended(desk, dg.DagsterEventType.RUN_SUCCESS)
+    for _ in range(2):
+        ended(desk, dg.DagsterEventType.RUN_FAILURE)
+    for _ in range(5):
+        desk.tick()
+    assert desk.tick() == "1 open: us_price fails"
+    assert "2 ×" in desk.only_thread()[0]
+
+
+def test_a_text_that_is_no_unicode_is_told(desk: Desk) -> None:
+    run(desk, "no bars \ud800 of the day", "2026-03-16")
+    run(desk, "gap \udfff", "2026-03-17", dg.AssetCheckSeverity.ERROR)
+    for _ in range(2):
+        assert desk.tick().startswith("2 open: ")
+    assert len(desk.roots()) == 2
 
 
 def test_a_run_of_another_job_makes_up_for_the_assets_that_it_makes(desk: Desk) -> None:
@@ -155,6 +207,27 @@ def test_recommendations_that_are_overdue_are_told_until_they_are_there(desk: De
     assert "2 ×" in desk.only_thread()[0]
     store_recommendations(desk, "2026-03-20")
     assert desk.tick() == "nothing is wrong"
+
+
+def test_data_that_are_gone_end_no_incident(desk: Desk) -> None:
+    store_recommendations(desk, "2026-03-17")
+    title = "1 open: United States: no recommendations of 2026-03-19"
+    assert desk.tick() == title
+    shelf = desk.settings.data_dir / "us"
+    shelf.rename(shelf.with_name("away"))
+    said = desk.tick()
+    assert "no recommendations of 2026-03-19" in said
+    assert "Alerts of the kind stale cannot be made" in said
+    posted = "\n".join(message.text for message in desk.sandbox.slack.messages())
+    assert str(shelf / "recommendations") in posted
+    shelf.with_name("away").rename(shelf)
+    assert desk.tick() == title
+
+
+def test_a_secret_at_the_cut_is_masked_before_it_is_cut() -> None:
+    error = SimpleNamespace(message=f"{'x' * 230} {SECRET}", cause=None)
+    line = alert_sources.first_line(error, [SECRET])
+    assert SECRET[:6] not in line
 
 
 def test_open_dead_letters_are_told_until_none_is(desk: Desk) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from quant_assets.notices import mail
+from quant_assets.notices import incidents, mail
 from quant_assets.notices.courier import Courier
 from quant_assets.sandbox.faults import Fault
 from quant_assets.sandbox.server import Sandbox
 from quant_assets.sensors import alert_delivery, alerts
-from quant_assets.sensors.alert_memory import KEY, MemoryFile
+from quant_assets.sensors.alert_memory import KEY, MailTrouble, Memory, MemoryFile
 from quant_assets.settings import Settings
 from quant_assets_tests.dagster.alert_desk import (
     MINUTE,
@@ -275,6 +275,30 @@ def test_a_record_that_cannot_be_read_is_begun_anew(
     run(desk, "no bars", "2026-03-16")
     assert desk.tick() == "1 open: us_price fails"
     assert "begun anew" in capfd.readouterr().err
+
+
+def test_a_record_with_half_a_character_is_kept(desk: Desk) -> None:
+    file = MemoryFile(desk.instance)
+    file.keep(Memory(mail=MailTrouble("a\udc00b", 1, desk.now)))
+    kept = MemoryFile(desk.instance).load(logging.getLogger()).mail
+    assert kept is not None
+    assert kept.text == "a?b"
+
+
+def test_slack_that_takes_its_time_leaves_mails_theirs(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "SLACK_SECONDS", 0.0)
+    run(desk, "no bars", "2026-03-16")
+    assert "1 not told yet" in desk.tick()
+    assert desk.subjects() == ["[quant critical] us_price fails"]
+
+
+def test_what_there_is_no_room_for_is_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incidents, "MAX_OPEN", 1)
+    run(desk, "no bars", "2026-03-16")
+    observe(desk, 1)
+    assert desk.tick().startswith("1 open: us_price fails | 1 more not told")
 
 
 def test_severities_go_to_their_channels(desk: Desk) -> None:

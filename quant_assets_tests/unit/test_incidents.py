@@ -12,6 +12,8 @@ from quant_assets.notices.incidents import (
     LINES_A_REPLY,
     MAX_ITEMS_TOLD,
     MAX_NOTES,
+    MAX_OPEN,
+    TEXT_LIMIT,
     Finding,
     Incident,
     delivered,
@@ -293,3 +295,28 @@ def test_whatever_is_seen_each_key_is_open_at_most_once_and_nothing_grows(
         incidents = tuple(i for i in incidents if not is_over(i, now, is_told=is_delivered))
     for posts in keys_told.values():
         assert len(posts) == len(set(posts))
+
+
+def test_what_is_over_takes_no_room_and_the_gravest_comes_first() -> None:
+    few = [finding(key=f"run:{n}", severity="info") for n in range(MAX_OPEN)]
+    over = reconcile(reconcile((), few, START), [], START + MINUTE)
+    assert not any(incident.is_open for incident in over)
+    many = [finding(key=f"stale:{n}", severity="info") for n in range(MAX_OPEN)]
+    after = reconcile(over, [*many, finding(key="run:new")], START + 2 * MINUTE)
+    still_open = [incident for incident in after if incident.is_open]
+    assert len(still_open) == MAX_OPEN
+    assert still_open[0].key == "run:new"
+
+
+def test_a_text_from_anywhere_can_be_kept() -> None:
+    said = "\ud800" + "x" * 5000
+    incident = only(reconcile((), [finding(title=said, text=said, items={said: said})], START))
+    assert len(msgspec.json.encode(incident)) < 7 * (TEXT_LIMIT + 10)
+
+
+def test_a_clock_that_was_set_back_keeps_no_reply_waiting() -> None:
+    incident = told(only(reconcile((), [finding()], START)))
+    early = START - timedelta(days=1)
+    more = finding(early, items={"a1": "one", "a2": "two"}, count=2)
+    incident = only(reconcile((incident,), [more], early))
+    assert [post.key for post in incident_thread(incident, "#a").posts] == ["i2"]

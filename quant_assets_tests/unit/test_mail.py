@@ -1,8 +1,10 @@
 """Mails to a real SMTP server: what it receives, and what each of its refusals is turned into."""
 
+import contextlib
 import socket
 import ssl
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,40 @@ def test_a_server_that_takes_its_time_at_each_step_is_given_up(
     with serving(inbox) as port, pytest.raises(TransientError, match="takes too long"):
         hand_in(server(port))
     assert inbox.mails == []
+
+
+@pytest.mark.parametrize("security", ["none", "tls"])
+def test_a_server_that_never_ends_its_greeting_is_given_up(
+    security: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line comes in time; what ends it is the limit of them all."""
+    monkeypatch.setattr(mail_module, "TOTAL_SECONDS", 0.5)
+    is_over = threading.Event()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            greeting = b"220-wait\r\n" if security == "none" else b"\x16\x03\x03\x40\x00"
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(greeting)
+                while not is_over.wait(0.05):
+                    connection.sendall(b"220-wait\r\n" if security == "none" else b"\x00")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        try:
+            with pytest.raises(TransientError, match="takes too long"):
+                hand_in(server(listener.getsockname()[1], security=security))
+        finally:
+            is_over.set()
+            thread.join(5)
+
+
+def test_an_address_that_cannot_be_written_is_a_wrong_setting() -> None:
+    with pytest.raises(BadConfigurationError, match="QUANT_MAIL_TO"):
+        hand_in(server(1, recipients=("ops@",)))
 
 
 @pytest.fixture(scope="module")

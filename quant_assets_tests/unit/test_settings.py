@@ -80,6 +80,13 @@ def test_every_setting_stands_in_the_example() -> None:
         ("QUANT_RSS_FEEDS", "ftp://feeds.example/x", "http(s) address"),
         ("QUANT_SCORING", "{trend: 1", "not JSON"),
         ("QUANT_SCORING", "[1, 2]", "valid dictionary"),
+        ("QUANT_MAIL_FROM", "quant@", "no e-mail address"),
+        ("QUANT_MAIL_FROM", "a..b@desk.example", "no e-mail address"),
+        ("QUANT_MAIL_FROM", "a@b@desk.example", "no e-mail address"),
+        ("QUANT_MAIL_FROM", "a,b@desk.example", "no e-mail address"),
+        ("QUANT_MAIL_FROM", "quant@d\u00e9sk.example", "no e-mail address"),
+        ("QUANT_MAIL_TO", "ops@desk.example, x@", "no e-mail address"),
+        ("QUANT_SLACK_CHANNEL", "# runs", "match pattern"),
     ],
 )
 def test_a_wrong_value_names_its_variable_and_what_is_allowed(
@@ -92,6 +99,12 @@ def test_a_wrong_value_names_its_variable_and_what_is_allowed(
     assert variable in message
     assert (value in message) != (variable == "QUANT_RSS_FEEDS"), "a feed may hold a password"
     assert said in message
+
+
+def test_a_wrong_channel_of_alerts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, QUANT_SLACK_ALERT_CHANNELS='{"critical": "on call"}')
+    with pytest.raises(BadConfigurationError, match="QUANT_SLACK_ALERT_CHANNELS = 'on call'"):
+        read_settings()
 
 
 def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
