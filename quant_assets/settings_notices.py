@@ -1,7 +1,6 @@
 """The settings of notices: Slack and e-mail. What belongs here: their names, limits, defaults."""
 
 import json
-from email.headerregistry import Address
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -91,6 +90,8 @@ class NoticeSettings(BaseSettings):
 
 def _is_address(text: str) -> bool:
     """Whether ``text`` is an address that a mail can be written to as it stands."""
+    from email.headerregistry import Address  # 7 ms, which every start of the platform would pay
+
     try:
         parsed = Address(addr_spec=text)
     except Exception:  # noqa: BLE001 - the library's parser fails in many ways
