@@ -11,9 +11,12 @@ from typing import Any
 import dagster as dg
 
 from quant_assets.hooks.processes import is_alive
+from quant_assets.settings import Settings
+from quant_assets.vendors.slack import SlackConnection
 
 LOOK_SECONDS = 1.0
 SOON_SECONDS = 0.2
+FIND_SECONDS = 4.0
 DRAIN_SECONDS = 10.0
 """So long may the telling of a run outlast it."""
 COMMAND = """
@@ -65,7 +68,7 @@ def main() -> None:
     told = json.load(sys.stdin)
     run_id, watched = told["run"], told["watched"]
     settings = SlackResource(values=told["values"]).settings()
-    connection = settings.slack()
+    connection = _connection(settings)
     reference: Any = dg.deserialize_value(told["instance"])
     with (
         dg.DagsterInstance.from_ref(reference) as instance,
@@ -85,6 +88,14 @@ def main() -> None:
             if time.monotonic() > deadline or reporter.is_refused:
                 return
             time.sleep(SOON_SECONDS)
+
+
+def _connection(settings: Settings) -> SlackConnection | None:
+    """The way to Slack; on a busy machine a sandbox may not answer the first time."""
+    deadline = time.monotonic() + FIND_SECONDS
+    while (found := settings.slack()) is None and time.monotonic() < deadline:
+        time.sleep(SOON_SECONDS)
+    return found
 
 
 class _RunLog(logging.Handler):

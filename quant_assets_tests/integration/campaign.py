@@ -134,10 +134,13 @@ class Installation:
         self.daemon.start()
 
     def stop(self) -> None:
-        """End every process, also orphaned workers."""
+        """End every process, also orphaned workers.
+
+        By killing: a daemon that is asked to end first waits half a minute for its sensors.
+        """
         self.note_workers()
-        self.daemon.stop()
-        self.server.stop()
+        self.daemon.kill()
+        self.server.kill()
         self.sandbox.stop()
         for worker in self.workers:
             _kill(worker)

@@ -19,7 +19,6 @@ from quant_assets_tests.integration.campaign import (
     wait_until,
 )
 
-REQUESTS = 300
 SETTLE_SECONDS = 600
 PRICE = "stock.price.sync.requested"
 GARBAGE = (b"{", b"\xff\xfe", b'{"eventId": 1}', b"[]", b"null")
@@ -28,12 +27,13 @@ UNIVERSE = {"QUANT_US_UNIVERSE": "AAPL,MSFT", "QUANT_KR_UNIVERSE": "005930.KS"}
 
 def test_every_request_is_served_once_whatever_dies(tmp_path: Path) -> None:
     with installation(tmp_path / "home", **UNIVERSE) as target:
-        campaign(target, seed=4)
+        campaign(target, seed=4, requests=150)
 
 
 def campaign(
     target: Installation,
     seed: int,
+    requests: int = 300,
     also: Sequence[tuple[str, Callable[[], None]]] = (),
 ) -> None:
     """Send requests, repeats and garbage under kills; then demand that every one was settled."""
@@ -44,7 +44,7 @@ def campaign(
     sent: dict[str, bytes] = {}
     garbage = 0
     topic = NAMES.topic(PRICE)
-    for _ in range(REQUESTS):
+    for _ in range(requests):
         event_id = str(uuid.UUID(int=draw.getrandbits(128), version=4))
         day = f"2026-03-{draw.choice([9, 10, 11, 12, 16, 17, 18, 19]):02}"
         payload = {"market": draw.choice(["us", "kr"]), "session": day}
@@ -61,7 +61,7 @@ def campaign(
         _demand_all_settled(target, set(sent), garbage)
     except AssertionError as error:
         raise AssertionError(f"{error}\nkills: {killer.kills}\n{target.logs()}") from error
-    assert len(killer.kills) > 15, "the campaign has hardly killed anything"
+    assert len(killer.kills) > requests / 20, "the campaign has hardly killed anything"
 
 
 def _demand_all_settled(target: Installation, sent: set[str], garbage: int) -> None:
