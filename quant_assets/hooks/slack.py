@@ -31,6 +31,8 @@ POLL_SECONDS = 0.2
 DAEMON = "SENSOR"
 DAEMON_IS_ALIVE = timedelta(seconds=60)
 LOG = logging.getLogger(__name__)
+_mutex = threading.Lock()
+_begun: set[str] = set()
 
 
 class RunSlackResource(SlackResource):
@@ -53,11 +55,16 @@ class RunSlackResource(SlackResource):
             self._start_companion(instance, run)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """Let the process end as soon as the companion has told all."""
+        """Start the companion of a short run."""
         self._is_over.set()
 
     def _start_companion(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         reference = instance.get_ref()
+        with _mutex:
+            # A process may set up the resources of a run more than once.
+            if run.run_id in _begun:
+                return
+            _begun.add(run.run_id)
         if not is_step_worker(instance, run.run_id):
             told = (run.run_id, reference, self.values, self._is_over)
             threading.Thread(target=_see_to_it, args=told, name="slack-companion").start()
@@ -83,8 +90,8 @@ def _see_to_it(
     companion = _started(run_id, reference, values, os.getpid())
     if companion is None:
         return
-    while main.is_alive() and companion.poll() is None and not is_over.wait(POLL_SECONDS):
-        pass
+    while main.is_alive() and companion.poll() is None:
+        time.sleep(POLL_SECONDS)
     with suppress(subprocess.TimeoutExpired):
         companion.wait(DRAIN_SECONDS)
 
