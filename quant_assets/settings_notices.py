@@ -36,6 +36,11 @@ class NoticeSettings(BaseSettings):
     mail_from: str = Field("", alias="QUANT_MAIL_FROM")
     mail_to: Annotated[tuple[str, ...], NoDecode] = Field((), alias="QUANT_MAIL_TO")
 
+    @field_validator("ui_url")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
     @field_validator("slack_alert_channels", mode="before")
     @classmethod
     def _parse_channels(cls, value: Any) -> Any:

@@ -26,16 +26,17 @@ from quant_assets.hooks.thread import (
     SEPARATOR,
     WAITING,
     duration,
+    foreign,
     job_title,
+    run_link,
 )
 from quant_assets.hooks.thread_tables import label_counts, recommendation_blocks
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import Market
-from quant_assets.notices.message import bold, clip, code, escape, link, message, section
+from quant_assets.notices.message import bold, code, message, section
 from quant_assets.notices.thread import Picture, Post, ThreadState, ThreadView
 from quant_assets.resources.slack import courier_to
 from quant_assets.settings import Settings
-from quant_assets.vendors.redaction import redact
 from quant_assets.vendors.slack import SlackRefusedError
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 LAST_WAIT_SECONDS = 10.0
 LOOK_SECONDS = 0.5
-DETAIL_LIMIT = 1_500
 LOG = logging.getLogger(__name__)
 
 
@@ -179,12 +179,11 @@ def _task_post(key: str, outcome: Outcome, values: Settings) -> Post:
     sign = BAD if outcome.reason else DOUBTFUL if outcome.failed_checks else GOOD
     count = f"{task.partitions:,} partition{'' if task.partitions == 1 else 's'}"
     parts = [f"{sign} {bold(f'{job_title(task.job)} {span}')}", count, duration(outcome.seconds)]
-    run = link(f"{values.ui_url.rstrip('/')}/runs/{outcome.run_id}", f"run {outcome.run_id[:8]}")
     lead = SEPARATOR.join(parts)
-    lines = [SEPARATOR.join([lead, run])]
+    lines = [SEPARATOR.join([lead, run_link(outcome.run_id, values)])]
     lines += [f"{DOUBTFUL} check {code(check)} not passed" for check in outcome.failed_checks]
     if outcome.reason:
-        lines.append(clip(escape(redact(outcome.reason, values.secrets)), DETAIL_LIMIT))
+        lines.append(foreign(outcome.reason, values))
     return Post(key, message(section("\n".join(lines)), text=lead))
 
 
@@ -199,9 +198,7 @@ def _recommendation_post(
     try:
         rows = stored_rows(store, f"{market.key}/recommendations", session)
     except BadDataError as error:
-        text = (
-            f"{BAD} {bold(title)} {clip(escape(redact(str(error), values.secrets)), DETAIL_LIMIT)}"
-        )
+        text = f"{BAD} {bold(title)} {foreign(str(error), values)}"
         return Post(key, message(section(text), text=f"{title}: not readable"))
     names: Mapping[str, str] = {one.symbol: one.name for one in values.universe(market.key)}
     lead = SEPARATOR.join(filter(None, (bold(title), label_counts(rows))))

@@ -19,8 +19,8 @@ from quant_assets import naming
 from quant_assets.errors import BadDataError, TransientError
 from quant_assets.hooks.answers import stored_rows
 from quant_assets.hooks.outcomes import assets_of_run
-from quant_assets.hooks.runs import finished_runs, predecessors
-from quant_assets.hooks.thread import Target, partitions_of, run_thread, targets_of
+from quant_assets.hooks.runs import finished_runs, partitions_of, predecessors
+from quant_assets.hooks.thread import Target, run_thread, targets_of
 from quant_assets.hooks.thread_facts import KINDS, RunFacts, made_by
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.jobs import NEWS_STREAM

@@ -13,6 +13,12 @@ FINISHED = (
     dg.DagsterRunStatus.FAILURE,
     dg.DagsterRunStatus.CANCELED,
 )
+ENDS = (
+    dg.DagsterEventType.RUN_SUCCESS,
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.RUN_CANCELED,
+)
+"""The events that a run ends with."""
 WILL_RETRY, RETRIED_BY = "dagster/will_retry", "dagster/auto_retry_run_id"
 TAG_FAILURE_REASON, STEP_FAILURE = "dagster/failure_reason", "STEP_FAILURE"
 CHAIN_LIMIT = 50
@@ -66,6 +72,13 @@ def repeats_left(run: dg.DagsterRun) -> int:
     """How often ``run_reconciler`` may still repeat the run."""
     left = run.tags.get(naming.TAG_REPEATS_LEFT, "0")
     return int(left) if left.isdecimal() and len(left) < 4 else 0
+
+
+def partitions_of(run: dg.DagsterRun) -> tuple[str, str]:
+    """First and last partition that the run's tags name, empty without one."""
+    one = run.tags.get(naming.TAG_PARTITION, "")
+    first, last = (run.tags.get(t, one) for t in (naming.TAG_RANGE_START, naming.TAG_RANGE_END))
+    return first, last
 
 
 def predecessors(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.DagsterRun]:

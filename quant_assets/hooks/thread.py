@@ -13,7 +13,7 @@ import dagster as dg
 
 from quant_assets import naming
 from quant_assets.hooks.answers import Row
-from quant_assets.hooks.runs import is_repeated
+from quant_assets.hooks.runs import is_repeated, partitions_of
 from quant_assets.hooks.thread_facts import CheckFailed, Done, Failed, Happening, Retried, RunFacts
 from quant_assets.hooks.thread_tables import label_counts, recommendation_blocks
 from quant_assets.jobs import NAMED_JOBS
@@ -235,7 +235,7 @@ class _Writer:
         return f"{bold(error_type)}: {self._foreign(text)}"
 
     def _foreign(self, text: str) -> str:
-        return clip(escape(redact(text, self._settings.secrets)), DETAIL_LIMIT)
+        return foreign(text, self._settings)
 
     def _end(self) -> Post:
         key = f"{self._prefix}e"
@@ -278,13 +278,21 @@ class _Writer:
         return Picture(f"{name}.png", f"{asset} {last}", lambda: content)
 
     def _run_link(self, run_id: str = "") -> str:
-        run_id = run_id or self._run.run_id
-        ui = self._settings.ui_url.rstrip("/")
-        return link(f"{ui}/runs/{quote(run_id)}", f"run {run_id[:SHOWN_LENGTH]}")
+        return run_link(run_id or self._run.run_id, self._settings)
 
     def _partition_url(self, asset: str, partition: str) -> str:
-        ui = self._settings.ui_url.rstrip("/")
-        return f"{ui}/assets/{asset}?view=partitions&partition={quote(partition, safe=':')}"
+        place = f"view=partitions&partition={quote(partition, safe=':')}"
+        return f"{self._settings.ui_url}/assets/{asset}?{place}"
+
+
+def foreign(text: str, settings: Settings) -> str:
+    """A text from outside: without secrets, harmless and not too long."""
+    return clip(escape(redact(text, settings.secrets)), DETAIL_LIMIT)
+
+
+def run_link(run_id: str, settings: Settings) -> str:
+    """A link to a run in the UI."""
+    return link(f"{settings.ui_url}/runs/{quote(run_id)}", f"run {run_id[:SHOWN_LENGTH]}")
 
 
 def run_title(run: dg.DagsterRun) -> str:
@@ -308,13 +316,6 @@ def job_title(job: str) -> str:
     head, _, rest = job.partition("_")
     first = head.upper() if head in MARKETS else head.capitalize()
     return f"{first} {rest.replace('_', ' ')}".strip()
-
-
-def partitions_of(run: dg.DagsterRun) -> tuple[str, str]:
-    """First and last partition that the run's tags name, empty without one."""
-    one = run.tags.get(naming.TAG_PARTITION, "")
-    first, last = (run.tags.get(t, one) for t in (naming.TAG_RANGE_START, naming.TAG_RANGE_END))
-    return first, last
 
 
 def duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ from quant_assets.hooks.outcomes import (
     problem_of_step,
     step_key,
 )
+from quant_assets.hooks.runs import ENDS
 
 KINDS = {
     dg.DagsterEventType.RUN_START,
@@ -28,19 +29,11 @@ KINDS = {
     dg.DagsterEventType.STEP_FAILURE,
     dg.DagsterEventType.STEP_UP_FOR_RETRY,
     dg.DagsterEventType.STEP_RESTARTED,
-    dg.DagsterEventType.STEP_SKIPPED,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
-    dg.DagsterEventType.RUN_SUCCESS,
-    dg.DagsterEventType.RUN_FAILURE,
-    dg.DagsterEventType.RUN_CANCELED,
+    *ENDS,
 }
-ENDS = (
-    dg.DagsterEventType.RUN_SUCCESS,
-    dg.DagsterEventType.RUN_FAILURE,
-    dg.DagsterEventType.RUN_CANCELED,
-)
 MOST_HAPPENINGS = 100
-"""A run of this platform has a dozen; what was told of a run has to fit into its tags."""
+"""A run of this platform has a dozen; more are not told one by one."""
 CANDIDATES = 5
 """So many materializations of a partition are searched for the run's own."""
 _PICTURE_BEFORE, _PICTURE_AFTER = "base64,", ")"
@@ -123,7 +116,6 @@ class RunFacts:
     happenings: list[Happening] = field(default_factory=list)
     running: dict[str, float] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
-    skipped: set[str] = field(default_factory=set)
     made: dict[str, Made] = field(default_factory=dict)
     rows: dict[str, Sequence[Row]] = field(default_factory=dict)
     rows_problem: str = ""
@@ -168,8 +160,6 @@ class RunFacts:
                 self.started_at = at
             case dg.DagsterEventType.STEP_START | dg.DagsterEventType.STEP_RESTARTED:
                 self.running[step] = at
-            case dg.DagsterEventType.STEP_SKIPPED:
-                self.skipped.add(step)
             case dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 self._check(event.asset_check_evaluation_data)
             case kind if kind in ENDS:

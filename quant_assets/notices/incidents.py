@@ -110,10 +110,10 @@ class Incident(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{self.key}@{self.opened_at:%Y%m%dT%H%M%S}"
 
 
-def clean(text: str) -> str:
+def clean(text: str, limit: int = TEXT_LIMIT) -> str:
     """A text from anywhere as it can be kept: plain and of bounded length."""
     kept = plain(text)
-    return kept if len(kept) <= TEXT_LIMIT else f"{kept[: TEXT_LIMIT - 1]}…"
+    return kept if len(kept) <= limit else f"{kept[: limit - 1]}…"
 
 
 def reconcile(

@@ -55,7 +55,7 @@ class ThreadView:
 
 
 class ThreadState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was told of a thread. Small, since it is kept in the tags of a run.
+    """What was told of a thread. Small, since it is kept after each step.
 
     ``channel`` is the id that Slack gave. ``posted`` are the keys of the replies that are there.
     ``is_pending``: something was about to be sent; whether Slack has it is known only to Slack.
@@ -72,7 +72,7 @@ class ThreadState(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: str = msgspec.field(default="", name="x")
 
     def encode(self) -> str:
-        """As JSON, for a tag or a record."""
+        """As JSON."""
         return msgspec.json.encode(self).decode()
 
     @classmethod

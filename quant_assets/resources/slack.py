@@ -26,11 +26,7 @@ LOG = logging.getLogger(__name__)
 
 
 class SlackResource(SettingsResource):
-    """Slack for sensors and runs; off where none is configured."""
-
-    def connection(self) -> SlackConnection | None:
-        """How to reach Slack, None if there is none: nothing is told."""
-        return self.settings().slack()
+    """Slack for sensors and runs, by the settings; off where none is configured."""
 
 
 def courier_to(connection: SlackConnection, log: logging.Logger = LOG) -> Courier:

@@ -10,16 +10,13 @@ from typing import NamedTuple
 
 import dagster as dg
 
+from quant_assets.hooks.runs import ENDS
+
 FIRST_LOOK = timedelta(hours=24)
 RUNS_A_LOOK = 100
 LATE = timedelta(minutes=5)
 """So much later than others of its time may an end be written."""
 MAX_TAKEN = 1000
-ENDS = (
-    dg.DagsterEventType.RUN_SUCCESS,
-    dg.DagsterEventType.RUN_FAILURE,
-    dg.DagsterEventType.RUN_CANCELED,
-)
 
 
 class End(NamedTuple):

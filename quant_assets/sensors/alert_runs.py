@@ -13,7 +13,6 @@ from typing import Any
 import dagster as dg
 import msgspec
 
-from quant_assets import naming
 from quant_assets.errors import BadDataError
 from quant_assets.hooks.answers import partition_keys
 from quant_assets.hooks.outcomes import (
@@ -23,7 +22,7 @@ from quant_assets.hooks.outcomes import (
     problem_of_step,
     step_key,
 )
-from quant_assets.hooks.runs import WILL_RETRY, is_repeated
+from quant_assets.hooks.runs import WILL_RETRY, is_repeated, partitions_of
 from quant_assets.notices.incidents import Finding, Severity, clean
 from quant_assets.sensors.alert_ends import End, ends_of_runs, forget_taken
 from quant_assets.sensors.common import partition_tags
@@ -179,7 +178,7 @@ class _Look:
         steps = {e.step_key for e in events if e.event_type == dg.DagsterEventType.STEP_SUCCESS}
         wanted = _assets(run)
         made = wanted if is_whole else {a for a in wanted if step_key(a) in steps}
-        self._make_up(made, _span(run))
+        self._make_up(made, partitions_of(run))
         if end.kind == dg.DagsterEventType.RUN_FAILURE and not is_repeated(run):
             self._fail(run, frozenset(wanted - made), events, end.at)
         self._check(run, events, end.at)
@@ -204,7 +203,7 @@ class _Look:
         problem = _problem(events)
         where = f"{problem.step}: " if problem.step else ""
         message = redact(problem.message, self._values.secrets)
-        span = _span(run)
+        span = partitions_of(run)
         text = clean(f"{where}{problem.error_type}: {message}")
         line = _clip(f"{_said(span)}{text}")
         part = Part(run.run_id, span, (span,), assets or frozenset(_assets(run)), line)
@@ -214,7 +213,7 @@ class _Look:
             name=name,
             title=f"{name} fails",
             text=text,
-            link=f"{self._values.ui_url.rstrip('/')}/runs/{run.run_id}",
+            link=f"{self._values.ui_url}/runs/{run.run_id}",
             severity="critical",
             last_at=at,
             count=(before.count if before else 0) + 1,
@@ -254,11 +253,11 @@ class _Look:
             name=name,
             title=f"Check {check} of {asset} fails",
             text=said,
-            link=f"{self._values.ui_url.rstrip('/')}/assets/{asset}?view=checks&checkDetail={check}",
+            link=f"{self._values.ui_url}/assets/{asset}?view=checks&checkDetail={check}",
             severity="critical" if is_error else "warning",
             last_at=at,
             count=(before.count if before else 0) + 1,
-            line=_clip(f"{_said(_span(run))}{said}"),
+            line=_clip(f"{_said(partitions_of(run))}{said}"),
         )
 
 
@@ -307,12 +306,6 @@ def _assets(run: dg.DagsterRun) -> set[str]:
     return set(assets_of_run(run)) or {f"job {run.job_name}"}
 
 
-def _span(run: dg.DagsterRun) -> Span:
-    one = run.tags.get(naming.TAG_PARTITION, "")
-    first, last = (run.tags.get(tag, one) for tag in (naming.TAG_RANGE_START, naming.TAG_RANGE_END))
-    return first, last
-
-
 def _said(span: Span) -> str:
     first, last = span
     if not first:
@@ -343,5 +336,4 @@ def _problem(events: Sequence[dg.DagsterEvent]) -> Problem:
 
 
 def _clip(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= LINE_LIMIT else f"{line[: LINE_LIMIT - 1]}…"
+    return clean(" ".join(text.split()), LINE_LIMIT)

@@ -13,7 +13,7 @@ from quant_assets import naming
 from quant_assets.errors import BadDataError
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import MARKETS, Market
-from quant_assets.notices.incidents import Finding
+from quant_assets.notices.incidents import Finding, clean
 from quant_assets.resources.base import shown_settings
 from quant_assets.resources.vendors import AlphaVantageResource
 from quant_assets.settings import Settings
@@ -70,7 +70,7 @@ def _stale(
         ),
         seen_at=market.hours_of(due)[1] + deadline,
         items={key: f"no recommendations of {key}" for key in missing[-SESSIONS_NAMED:]},
-        link=f"{_ui(values)}/assets/{asset}?view=partitions&partition={due}",
+        link=f"{values.ui_url}/assets/{asset}?view=partitions&partition={due}",
         count=len(missing),
     )
 
@@ -122,7 +122,7 @@ def open_dead_letters(
             ),
             seen_at=datetime.fromtimestamp(found[0].timestamp, now.tzinfo),
             items={code: f"{code}: {number} open" for code, number in codes.items() if number},
-            link=f"{_ui(values)}/assets/{'/'.join(naming.ASSET_DEAD_LETTERS)}",
+            link=f"{values.ui_url}/assets/{'/'.join(naming.ASSET_DEAD_LETTERS)}",
             count=count,
         )
     ]
@@ -197,7 +197,7 @@ def _failing(state: Any, failures: list[Any], values: Settings, now: datetime) -
         text=line,
         seen_at=datetime.fromtimestamp(failures[0].timestamp, now.tzinfo),
         items={line[:80]: line},
-        link=f"{_ui(values)}/locations/{repository.repository_name}@{location}/{path}/{name}",
+        link=f"{values.ui_url}/locations/{repository.repository_name}@{location}/{path}/{name}",
         count=len(failures),
     )
 
@@ -208,8 +208,4 @@ def first_line(error: Any, secrets: Collection[str]) -> str:
         error = error.cause
     lines: Iterable[str] = () if error is None else redact(error.message, secrets).splitlines()
     line = next((line.strip() for line in lines if line.strip()), "see the tick in the UI")
-    return line if len(line) <= LINE_LIMIT else f"{line[: LINE_LIMIT - 1]}…"
-
-
-def _ui(values: Settings) -> str:
-    return values.ui_url.rstrip("/")
+    return clean(line, LINE_LIMIT)

@@ -20,6 +20,7 @@ from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.notices.incidents import MAX_OPEN, Finding, Incident, is_over, reconcile
 from quant_assets.notices.reports import due_mail
 from quant_assets.resources import ClockResource, StoreResource
+from quant_assets.resources.slack import courier_to
 from quant_assets.sensors import alert_sources as sources
 from quant_assets.sensors.alert_delivery import Desk
 from quant_assets.sensors.alert_memory import MemoryFile
@@ -174,10 +175,7 @@ def _summary(
 @lru_cache(maxsize=4)
 def _courier(connection: SlackConnection) -> "Courier":
     """One courier a workspace and process: it knows Slack's pace, and what it has said."""
-    from quant_assets.notices.courier import Courier
-    from quant_assets.vendors.slack import SlackClient
-
-    return Courier(SlackClient(connection), LOG)
+    return courier_to(connection, LOG)
 
 
 @lru_cache(maxsize=4)
