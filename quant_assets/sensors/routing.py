@@ -15,6 +15,7 @@ from quant_assets.events.envelope import BadEventError, Event, payload_from
 from quant_assets.markets import FIRST_SESSION, MARKETS, Market, market
 from quant_assets.naming import market_job
 from quant_assets.partitions import FIRST_RELEASE_DAY, HOUR_FORMAT
+from quant_assets.vendors.fred_clock import release_day_at
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """How far ahead a producer's clock may be."""
@@ -121,7 +122,7 @@ class Router:
         return self.plan(event_type, payload, now)
 
     def _macro(self, wanted: p.EconomicDataSyncRequested, now: datetime) -> RunPlan:
-        today = now.astimezone(UTC).date()
+        today = release_day_at(now)
         unknown = [name for name in wanted.series_ids if name not in self.series]
         if unknown:
             raise RefusedRequestError(
@@ -137,7 +138,8 @@ class Router:
         if first < FIRST_RELEASE_DAY or last > today:
             raise RefusedRequestError(
                 "no_partition",
-                f"{first} to {last}: release days are stored from {FIRST_RELEASE_DAY} to {today}",
+                f"{first} to {last}: release days are stored from {FIRST_RELEASE_DAY} to {today}, "
+                "the day that goes on at FRED (US Central time)",
             )
         return RunPlan("macro_sync", first.isoformat(), last.isoformat())
 

@@ -10,7 +10,6 @@ Reference: St. Louis Fed, fred/series/observations, real-time periods.
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from quant_assets.errors import (
     BadDataError,
     TransientError,
 )
+from quant_assets.vendors.fred_clock import release_day_at
 from quant_assets.vendors.fred_requests import LIVE_URL, FredRequests, NoVintagesError
 from quant_assets.vendors.fred_vintages import (
     Releases,
@@ -45,12 +45,11 @@ MEASURE = 15
 LAGGED_MEASURE_DAYS = 900
 """Observations behind a new one that come with it, so that it can be judged: so many, or, of a
 series without vintages, those of so many days."""
-_FRED_ZONE = ZoneInfo("America/Chicago")
 
 
 def fred_today() -> date:
-    """The date at FRED, which dates its releases in US Central time."""
-    return datetime.now(UTC).astimezone(_FRED_ZONE).date()
+    """The date at FRED now."""
+    return release_day_at(datetime.now(UTC))
 
 
 class FredClient(FredRequests):

@@ -14,7 +14,10 @@ from quant_assets.markets import MARKETS
 from quant_assets.sensors.routing import COMMANDS, RefusedRequestError, Router
 
 NOW = datetime(2026, 3, 20, 3, 30, tzinfo=UTC)
-"""Friday; the US session of the 19th is complete, the Korean one of the 20th goes on."""
+"""Friday; the US session of the 19th is complete, the Korean one of the 20th goes on.
+
+At FRED, in US Central time, it is still the 19th.
+"""
 SYMBOLS = {"us": {"AAPL", "MSFT"}, "kr": {"005930.KS"}}
 ROUTER = Router(
     symbols_of=SYMBOLS.__getitem__,
@@ -94,7 +97,7 @@ def command(task: str, **params: Any) -> Event[Any]:
             "2026-03-16",
             "",
         ),
-        (request("economic.data.sync.requested"), "macro_sync", "2026-03-19", "2026-03-20"),
+        (request("economic.data.sync.requested"), "macro_sync", "2026-03-18", "2026-03-19"),
         (
             request(
                 "economic.data.sync.requested",
@@ -121,7 +124,7 @@ def command(task: str, **params: Any) -> Event[Any]:
         (command("crawl_news"), "news_crawl", "2026-03-20-02", ""),
         (command("us_price", session="2026-03-18"), "us_price", "2026-03-18", ""),
         (command("kr_price"), "kr_price", "2026-03-19", ""),
-        (command("macro"), "macro_sync", "2026-03-19", "2026-03-20"),
+        (command("macro"), "macro_sync", "2026-03-18", "2026-03-19"),
         (command("combined_analysis", market="kr"), "kr_combined_analysis", "2026-03-19", ""),
         (command("us_technical_analysis"), "us_technical_analysis", "2026-03-19", ""),
     ],
@@ -211,7 +214,7 @@ def test_a_request_is_served_by(asked: Event[Any], job: str, first: str, last: s
             "unknown_series",
             "GDP, UNRATE",
         ),
-        (request("economic.data.sync.requested", to="2026-03-21"), "no_partition", "2026-03-20"),
+        (request("economic.data.sync.requested", to="2026-03-20"), "no_partition", "2026-03-19"),
         (
             request("economic.data.sync.requested", **{"from": "1980-01-01"}),
             "no_partition",
@@ -260,6 +263,21 @@ def test_a_request_is_refused_with_its_reason(asked: Event[Any], code: str, said
         ROUTER.at(NOW).plan(asked)
     assert refused.value.code == code
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("now", "today"),
+    [
+        ("2026-03-20T04:59:59Z", "2026-03-19"),
+        ("2026-03-20T05:00:00Z", "2026-03-20"),
+        ("2026-01-20T05:59:59Z", "2026-01-19"),
+        ("2026-01-20T06:00:00Z", "2026-01-20"),
+    ],
+)
+def test_macro_is_asked_for_days_that_have_begun_at_fred(now: str, today: str) -> None:
+    moment = datetime.fromisoformat(now)
+    plan = ROUTER.at(moment).plan(request("economic.data.sync.requested", moment))
+    assert plan.last == today
 
 
 def test_a_replay_is_served_however_old_it_is() -> None:
