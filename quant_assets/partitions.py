@@ -1,9 +1,10 @@
-"""Every partitions definition and mapping, each with why. What belongs here: nothing else.
+"""Every partitions definition and mapping, each with why, and what can be said of their keys.
 
 All are in UTC: Dagster's time-window mapping refuses two timezones, and each session of either
 market lies inside the UTC day of its own date (US 13:30-21:00, Korea 00:00-07:30).
 """
 
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import cache
 
@@ -16,6 +17,8 @@ HOUR_FORMAT = "%Y-%m-%d-%H"
 FIRST_RELEASE_DAY = date(1990, 1, 1)
 REGIME_LOOK_BACK_DAYS = 800
 """Release days behind a macro state: 13 months of monthly data, publication lag, revisions."""
+MOST_RANGES = 12
+"""With more gaps than this the whole span is done in one run: a run costs more than a partition."""
 
 
 @cache
@@ -115,3 +118,26 @@ def session_of(key: str) -> date:
 def hour_of(key: str) -> datetime:
     """The start of the hour (naive UTC) that an hour's partition key names."""
     return datetime.strptime(key, HOUR_FORMAT)
+
+
+def key_ranges(
+    keys: Sequence[str], wanted: Collection[str], most: int = MOST_RANGES
+) -> list[list[str]]:
+    """Neighbours among ``keys`` (ascending) that are ``wanted``, each a range for one run.
+
+    With more than ``most`` ranges there is one, from the first to the last wanted key.
+    """
+    parts: list[list[str]] = []
+    is_open = False
+    for key in keys:
+        if key not in wanted:
+            is_open = False
+            continue
+        if not is_open:
+            parts.append([])
+        parts[-1].append(key)
+        is_open = True
+    if len(parts) <= most:
+        return parts
+    first, last = keys.index(parts[0][0]), keys.index(parts[-1][-1])
+    return [list(keys[first : last + 1])]

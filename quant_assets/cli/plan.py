@@ -15,15 +15,13 @@ from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import FIRST_SESSION, Listing, Market
 from quant_assets.naming import market_job
-from quant_assets.partitions import HOUR_FORMAT, REGIME_LOOK_BACK_DAYS
+from quant_assets.partitions import HOUR_FORMAT, REGIME_LOOK_BACK_DAYS, key_ranges
 
 if TYPE_CHECKING:
     import dagster as dg
 
 HOURS_A_RUN = 1500
 """News hours of one run: several runs use both cores and show progress."""
-MOST_RANGES = 12
-"""With more gaps than this the whole span is done in one run: a run costs more than a partition."""
 CORRECTED_WITHIN_DAYS = 7
 """Vendors correct a bad bar within days or not at all."""
 ANALYSIS = ("technical_indicators", "technical_score", "news_sentiment", "recommendations")
@@ -177,7 +175,7 @@ class Planner:
             k for k in others if self._written(tone, k) < self._written("news/articles", k)
         }
         scored = [
-            Task("news_crawl", (tone,), r[0], r[-1], len(r)) for r in ranges(others, outdated)
+            Task("news_crawl", (tone,), r[0], r[-1], len(r)) for r in key_ranges(others, outdated)
         ]
         return crawls + scored + self._streamed_tasks(keys)
 
@@ -196,7 +194,7 @@ class Planner:
                 outdated.add(key)
         return [
             Task("news_stream", (tone,), part[0], part[-1], len(part))
-            for part in ranges(keys, outdated)
+            for part in key_ranges(keys, outdated)
         ]
 
     def _release_days(self, spans: Sequence[Span]) -> tuple[date, date]:
@@ -262,30 +260,13 @@ class Planner:
             missing = set(self._store.missing(asset, keys))
             lacking |= missing | {k for k in keys if k not in known}
             lacking |= self._of_another_version(asset, [k for k in keys if k not in missing])
-        return [Task(job, assets, part[0], part[-1], len(part)) for part in ranges(keys, lacking)]
+        parts = key_ranges(keys, lacking)
+        return [Task(job, assets, part[0], part[-1], len(part)) for part in parts]
 
     def _materialized(self, asset: str) -> set[str]:
         import dagster as dg
 
         return set(self._instance.get_materialized_partitions(dg.AssetKey(asset.split("/"))))
-
-
-def ranges(keys: Sequence[str], lacking: set[str]) -> list[list[str]]:
-    """Runs of neighbouring ``keys`` that are lacking; the whole span if there are many gaps."""
-    parts: list[list[str]] = []
-    is_open = False
-    for key in keys:
-        if key not in lacking:
-            is_open = False
-            continue
-        if not is_open:
-            parts.append([])
-        parts[-1].append(key)
-        is_open = True
-    if len(parts) <= MOST_RANGES:
-        return parts
-    first, last = keys.index(parts[0][0]), keys.index(parts[-1][-1])
-    return [list(keys[first : last + 1])]
 
 
 def with_history(span: Span) -> list[date]:

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 
 from quant_assets.cli.plan import (
     HOURS_A_RUN,
-    MOST_RANGES,
     Planner,
     Span,
     Task,
-    ranges,
     span_of,
     with_history,
 )
@@ -24,7 +22,7 @@ from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore, empty_frame
 from quant_assets.markets import FIRST_SESSION, KR, US, Market
-from quant_assets.partitions import HOUR_FORMAT, REGIME_LOOK_BACK_DAYS
+from quant_assets.partitions import HOUR_FORMAT, MOST_RANGES, REGIME_LOOK_BACK_DAYS, key_ranges
 from quant_assets.schemas import dataset_of
 
 NOW = datetime(2024, 7, 2, 12, 20, tzinfo=UTC)
@@ -84,26 +82,26 @@ def _combined(tasks: Sequence[Task]) -> list[tuple[str, str, int]]:
 
 def test_ranges_are_runs_of_neighbours_that_lack() -> None:
     keys = list("abcdefgh")
-    assert ranges(keys, set()) == []
-    assert ranges(keys, set(keys)) == [keys]
-    assert ranges(keys, {"a", "b", "e", "h"}) == [["a", "b"], ["e"], ["h"]]
-    assert ranges(keys, {"z", "c"}) == [["c"]]
-    assert ranges([], {"a"}) == []
+    assert key_ranges(keys, set()) == []
+    assert key_ranges(keys, set(keys)) == [keys]
+    assert key_ranges(keys, {"a", "b", "e", "h"}) == [["a", "b"], ["e"], ["h"]]
+    assert key_ranges(keys, {"z", "c"}) == [["c"]]
+    assert key_ranges([], {"a"}) == []
 
 
 def test_many_gaps_become_one_range_from_the_first_to_the_last() -> None:
     keys = [f"{n:03d}" for n in range(100)]
     gaps = {f"{n:03d}" for n in range(10, 10 + 2 * MOST_RANGES, 2)}
-    assert ranges(keys, gaps) == [[gap] for gap in sorted(gaps)]
+    assert key_ranges(keys, gaps) == [[gap] for gap in sorted(gaps)]
     more = {*gaps, "090"}
-    assert ranges(keys, more) == [keys[10:91]]
+    assert key_ranges(keys, more) == [keys[10:91]]
 
 
 @given(lacking=st.sets(st.integers(0, 60)))
 def test_ranges_cover_what_lacks_in_order(lacking: set[int]) -> None:
     keys = [f"{n:02d}" for n in range(60)]
     wanted = {f"{n:02d}" for n in lacking} & set(keys)
-    parts = ranges(keys, {f"{n:02d}" for n in lacking})
+    parts = key_ranges(keys, {f"{n:02d}" for n in lacking})
     flat = [key for part in parts for key in part]
     assert flat == sorted(set(flat))
     assert wanted <= set(flat)
