@@ -13,6 +13,7 @@ from quant_assets.assets.news_stream import build_news_stream
 from quant_assets.assets.prices import build_prices
 from quant_assets.checks import (
     build_coverage_checks,
+    build_freshness_checks,
     build_macro_checks,
     build_news_checks,
     build_price_checks,
@@ -27,6 +28,7 @@ from quant_assets.sensors.alerts import build_alert_sensor
 from quant_assets.sensors.articles import build_article_sensor
 from quant_assets.sensors.dead_letters import build_dead_letter_sensor
 from quant_assets.sensors.dead_runs import build_reconciler_sensor
+from quant_assets.sensors.freshness import build_freshness_sensor
 from quant_assets.sensors.outbox import build_outbox_sensor
 from quant_assets.sensors.requests import build_request_sensor
 from quant_assets.sensors.slack_threads import build_thread_sensor
@@ -60,6 +62,7 @@ def build_defs(
             *build_price_checks(),
             *build_macro_checks(),
             *build_news_checks(),
+            *build_freshness_checks(),
         ],
         jobs=jobs,
         sensors=[
@@ -70,6 +73,7 @@ def build_defs(
             build_reconciler_sensor(jobs),
             build_thread_sensor(),
             build_alert_sensor(values),
+            build_freshness_sensor(values),
         ],
         resources={
             **build_resources(values),

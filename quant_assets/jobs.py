@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from quant_assets.checks.freshness import check_keys
 from quant_assets.markets import MARKETS, Market
 from quant_assets.naming import market_job
 
@@ -73,12 +74,18 @@ NEWS_STREAM = NamedJob(
 
 
 def build_jobs() -> list[Any]:
-    """Every job; each takes a partition or a range of partitions of its assets."""
+    """Every job; each takes a partition or a range of partitions of its assets.
+
+    The checks of freshness are no part of them: they look at the present, not at the partitions.
+    """
     return [
-        dg.define_asset_job(
-            job.name,
-            dg.AssetSelection.assets(*(asset.split("/") for asset in job.assets)),
-            description=job.description,
-        )
+        dg.define_asset_job(job.name, _selection(job), description=job.description)
         for job in (*NAMED_JOBS.values(), NEWS_STREAM)
     ]
+
+
+def _selection(job: NamedJob) -> dg.AssetSelection:
+    selection = dg.AssetSelection.assets(*(asset.split("/") for asset in job.assets))
+    by_the_clock = check_keys()
+    checks = [by_the_clock[asset] for asset in job.assets if asset in by_the_clock]
+    return selection - dg.AssetSelection.checks(*checks) if checks else selection

@@ -60,3 +60,8 @@ IO_MANAGER = "parquet"
 def market_job(market_key: str, suffix: str) -> str:
     """Name of a market's job, such as ``us_price`` or ``kr_combined_analysis``."""
     return f"{market_key}_{suffix}"
+
+
+CHECK_FRESHNESS = "freshness"
+"""Name of the check that says whether an asset's due partitions are stored. It is evaluated by the
+clock and not with a run, and told as the incident of stale data."""

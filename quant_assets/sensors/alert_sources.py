@@ -10,6 +10,8 @@ from typing import Any
 import dagster as dg
 
 from quant_assets import naming
+from quant_assets.checks.freshness import look, session_timetable
+from quant_assets.domain.freshness import NAMED
 from quant_assets.errors import BadDataError
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import MARKETS, Market
@@ -22,7 +24,6 @@ from quant_assets.vendors.redaction import redact
 
 STALE, LETTERS, QUOTA, TICKS = "stale", "dead_letters", "quota", "tick"
 """Names of the sources: what the keys of their findings begin with."""
-SESSIONS_NAMED = 5
 FAILURES_IN_A_ROW = 2
 TICKS_COUNTED = 100
 LINE_LIMIT = 240
@@ -48,46 +49,33 @@ def _stale(
     market: Market, store: ParquetStore, values: Settings, now: datetime, *, is_watched: bool
 ) -> Finding | None:
     asset = f"{market.key}/recommendations"
-    deadline = max(market.vendor_delay, timedelta(minutes=values.recommendations_deadline_minutes))
-    due = market.last_complete_session(now - (deadline - market.vendor_delay))
-    if not store.missing(asset, [due.isoformat()]):
+    timetable = session_timetable(market, values)
+    found = look(store, asset, timetable, now)
+    if found.state == "empty" and is_watched:
+        folder = store.path(asset, "any").parent
+        raise BadDataError(
+            f"{folder} holds no recommendations any more: is the data directory mounted and "
+            "readable (QUANT_HOME)?"
+        )
+    if found.state != "behind":
         return None
-    stored = _listed(store, asset, is_watched=is_watched)
-    if not stored or stored[0] > due.isoformat():
-        return None
-    newest = max(key for key in stored if key < due.isoformat())
-    missing = [s.isoformat() for s in market.sessions(datetime.fromisoformat(newest).date(), due)]
-    missing = [key for key in missing if key > newest]
-    since = f"stored up to {newest}" if len(missing) <= SESSIONS_NAMED else f"none since {newest}"
+    newest = timetable.offset(found.missing[-1], -found.behind)
+    since = f"stored up to {newest}" if found.behind <= NAMED else f"none since {newest}"
+    deadline = market.vendor_delay + timetable.grace
     return Finding(
         key=f"{STALE}:{market.key}",
         severity="warning",
-        title=f"{market.name}: no recommendations of {due}",
+        title=f"{market.name}: no recommendations of {found.due}",
         text=(
             f"{asset} is {since}. They are due {_minutes(deadline)} after the close "
             f"(QUANT_RECOMMENDATIONS_DEADLINE_MINUTES). `quant run --market {market.key}` makes "
             "what is missing."
         ),
-        seen_at=market.hours_of(due)[1] + deadline,
-        items={key: f"no recommendations of {key}" for key in missing[-SESSIONS_NAMED:]},
-        link=f"{values.ui_url}/assets/{asset}?view=partitions&partition={due}",
-        count=len(missing),
+        seen_at=found.deadline,
+        items={key: f"no recommendations of {key}" for key in found.missing},
+        link=f"{values.ui_url}/assets/{asset}?view=partitions&partition={found.due}",
+        count=found.behind,
     )
-
-
-def _listed(store: ParquetStore, asset: str, *, is_watched: bool) -> list[str]:
-    stored = store.list_partitions(asset)
-    if not stored:
-        folder = store.path(asset, "any").parent
-        if folder.is_dir():
-            # A folder that may not be read looks empty to the store.
-            next(folder.iterdir(), None)
-        if is_watched:
-            raise BadDataError(
-                f"{folder} holds no recommendations any more: is the data directory mounted and "
-                "readable (QUANT_HOME)?"
-            )
-    return stored
 
 
 def _minutes(length: timedelta) -> str:

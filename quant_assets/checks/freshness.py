@@ -1,0 +1,185 @@
+"""Checks of freshness: what is due is stored. What belongs here: which assets, by which calendar.
+
+``build_time_partition_freshness_checks`` does not fit these partitions (tried): ``end_offset=1``
+makes it expect a session that has not opened, and one cron knows neither half days nor closures.
+``FreshnessPolicy`` looks at the asset and not at the partition, so an old backfill looks fresh.
+
+These checks are not part of any job: a run that makes last year's sessions says nothing of today.
+The sensor ``freshness`` evaluates them by the clock; by hand each can be executed in the UI.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import dagster as dg
+
+from quant_assets.assets.macro_fetch import RELEASE_DAY_ENDS
+from quant_assets.domain.freshness import (
+    Freshness,
+    Regular,
+    Sessions,
+    Timetable,
+    find_stored,
+    judge,
+)
+from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.markets import MARKETS, Market
+from quant_assets.naming import CHECK_FRESHNESS
+from quant_assets.partitions import HOUR_FORMAT, SESSION_FORMAT
+from quant_assets.resources import ClockResource, SettingsResource, StoreResource
+from quant_assets.settings import Settings
+
+SESSION_ASSETS = (
+    "prices",
+    "technical_indicators",
+    "technical_score",
+    "news_sentiment",
+    "recommendations",
+)
+NEWS_ASSETS = ("news/articles", "news/article_sentiment")
+MACRO_ASSETS = ("macro/observations", "macro/regime")
+NEWS_GRACE = timedelta(hours=1)
+"""From the end of an hour: the crawl of the next one does what one missed."""
+MACRO_GRACE = timedelta(hours=6)
+"""From the end of a release day at 06:00 UTC; Korea and Europe are awake by then."""
+
+
+def watched_assets() -> list[str]:
+    """Names of the assets whose freshness is watched: all that are made by the calendar."""
+    markets = [f"{key}/{name}" for key in MARKETS for name in SESSION_ASSETS]
+    return [*markets, *NEWS_ASSETS, *MACRO_ASSETS]
+
+
+def timetables(values: Settings) -> dict[str, Timetable]:
+    """The timetable of every watched asset, by its name.
+
+    In a replay nothing is due after the last recorded session.
+    """
+    tables: dict[str, Timetable] = {}
+    ends = []
+    for market in MARKETS.values():
+        table = session_timetable(market, values)
+        ends.append(table.last)
+        tables |= {f"{market.key}/{name}": table for name in SESSION_ASSETS}
+    end = max(ends) if values.replayed_data is not None and all(ends) else ""
+    hours = Regular(
+        grace=NEWS_GRACE,
+        first=values.news_start.strftime(f"{SESSION_FORMAT}-00"),
+        last=f"{end}-00" if end else "",
+        length=timedelta(hours=1),
+        ends=timedelta(hours=1),
+        form=HOUR_FORMAT,
+    )
+    days = Regular(
+        grace=MACRO_GRACE,
+        last=end,
+        length=timedelta(days=1),
+        ends=RELEASE_DAY_ENDS,
+        form=SESSION_FORMAT,
+    )
+    return tables | dict.fromkeys(NEWS_ASSETS, hours) | dict.fromkeys(MACRO_ASSETS, days)
+
+
+def session_timetable(market: Market, values: Settings) -> Sessions:
+    """When the sessions of a market are due: ``QUANT_RECOMMENDATIONS_DEADLINE_MINUTES``.
+
+    Nothing is due after the last day on which a symbol of the universe was listed.
+    """
+    wanted = timedelta(minutes=values.recommendations_deadline_minutes)
+    ends = [listing.delisted_on for listing in values.universe(market.key)]
+    last = max((day for day in ends if day is not None), default=None)
+    if last is None or None in ends:
+        return Sessions(grace=_grace(market, wanted), market=market)
+    while not market.is_session(last):
+        last -= timedelta(days=1)
+    return Sessions(grace=_grace(market, wanted), market=market, last=last.isoformat())
+
+
+def _grace(market: Market, deadline: timedelta) -> timedelta:
+    """From the moment when a session's bars count to ``deadline`` after its close."""
+    return max(timedelta(0), deadline - market.vendor_delay)
+
+
+def look(store: ParquetStore, asset: str, timetable: Timetable, now: datetime) -> Freshness:
+    """How a stored asset stands. Raises ``OSError`` where its folder cannot be read."""
+    stored = find_stored(
+        timetable,
+        now,
+        missing=lambda keys: store.missing(asset, keys),
+        listed=lambda: store.list_partitions(asset),
+    )
+    if stored.newest is None:
+        demand_readable(store, asset)
+    return judge(timetable, stored, now)
+
+
+def demand_readable(store: ParquetStore, asset: str) -> None:
+    """Raise ``OSError`` if the folder of an asset may not be read: it looks empty to the store."""
+    folder = store.path(asset, "any").parent
+    if folder.is_dir():
+        next(folder.iterdir(), None)
+
+
+def build_freshness_checks() -> list[dg.AssetChecksDefinition]:
+    """The freshness check of every watched asset."""
+    return [_freshness(asset) for asset in watched_assets()]
+
+
+def check_keys() -> Mapping[str, dg.AssetCheckKey]:
+    """Keys of the freshness checks by asset."""
+    return {
+        asset: dg.AssetCheckKey(dg.AssetKey(asset.split("/")), CHECK_FRESHNESS)
+        for asset in watched_assets()
+    }
+
+
+def _freshness(asset: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset.split("/"),
+        name=CHECK_FRESHNESS,
+        description="Every partition that is due is stored.",
+    )
+    def freshness(
+        store: StoreResource, platform: SettingsResource, clock: ClockResource
+    ) -> dg.AssetCheckResult:
+        timetable = timetables(platform.settings())[asset]
+        told = verdict(asset, look(store.open(), asset, timetable, clock.now()))
+        return dg.AssetCheckResult(
+            passed=told.is_passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=told.text,
+            metadata=told.metadata,
+        )
+
+    return freshness
+
+
+class Verdict(NamedTuple):
+    """What a check says of an asset."""
+
+    is_passed: bool
+    text: str
+    metadata: Mapping[str, str | int]
+
+
+def verdict(asset: str, freshness: Freshness) -> Verdict:
+    """The result of the check; an asset of which nothing is stored does not pass."""
+    deadline = f"{freshness.deadline:%Y-%m-%d %H:%M} UTC"
+    metadata: dict[str, str | int] = {
+        "state": freshness.state,
+        "due": freshness.due,
+        "behind": freshness.behind,
+        "deadline": deadline,
+    }
+    if freshness.newest is not None:
+        metadata["newest"] = freshness.newest
+    if freshness.missing:
+        metadata["missing"] = ", ".join(freshness.missing)
+    if freshness.state == "empty":
+        text = f"nothing of {asset} is stored; {freshness.due} is due"
+    elif freshness.state == "behind":
+        text = f"{freshness.lag}: {freshness.due} was due at {deadline}"
+    else:
+        text = f"{freshness.newest} is stored; the next one is due at {deadline}"
+    return Verdict(freshness.state in ("fresh", "awaited"), text, metadata)
