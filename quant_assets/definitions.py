@@ -24,10 +24,12 @@ from quant_assets.hooks.slack import RunSlackResource
 from quant_assets.jobs import build_jobs
 from quant_assets.markets import MARKETS
 from quant_assets.resources import build_resources, shown_settings
+from quant_assets.schedules import build_schedules
 from quant_assets.sensors.alerts import build_alert_sensor
 from quant_assets.sensors.articles import build_article_sensor
 from quant_assets.sensors.dead_letters import build_dead_letter_sensor
 from quant_assets.sensors.dead_runs import build_reconciler_sensor
+from quant_assets.sensors.follow_up import build_follow_up_sensor
 from quant_assets.sensors.freshness import build_freshness_sensor
 from quant_assets.sensors.outbox import build_outbox_sensor
 from quant_assets.sensors.requests import build_request_sensor
@@ -65,12 +67,14 @@ def build_defs(
             *build_freshness_checks(),
         ],
         jobs=jobs,
+        schedules=build_schedules(values, jobs),
         sensors=[
             build_request_sensor(jobs),
             build_article_sensor(),
             build_outbox_sensor(values),
             build_dead_letter_sensor(),
             build_reconciler_sensor(jobs),
+            build_follow_up_sensor(values, jobs),
             build_thread_sensor(),
             build_alert_sensor(values),
             build_freshness_sensor(values),

@@ -15,13 +15,20 @@ from quant_assets.hooks.outcomes import (
     OutcomeSpec,
     Problem,
     assets_of_run,
+    is_final,
     outcomes_of_run,
     problem_of,
     published_tag,
     step_key,
 )
+from quant_assets.hooks.runs import repeats_left
 from quant_assets.hooks.signals import run_signals
-from quant_assets.naming import TAG_ANSWERED
+from quant_assets.naming import (
+    TAG_ANSWERED,
+    TAG_REPEAT_FAILURES,
+    TAG_REPEATS_LEFT,
+    UNLESS_FINAL,
+)
 from quant_assets.resources.events import Keyed, Outlet, status_events
 
 RESOURCES = {"events", "store", "platform", "clock", "slack"}
@@ -39,8 +46,11 @@ def build_completion_hooks() -> frozenset[dg.HookDefinition]:
 
     @dg.failure_hook(name="tell_failure", required_resource_keys=RESOURCES)
     def tell_failure(context: dg.HookContext) -> None:
+        problem = _problem(context)
+        if _is_tried_again(context, problem):
+            return
         if (outlet := context.resources.events.outlet) is not None and not outlet.is_silent:
-            _Step(context, outlet).failed()
+            _Step(context, outlet).failed(problem)
 
     return frozenset({tell_success, tell_failure})
 
@@ -86,15 +96,11 @@ class _Step:
         if ended or last:
             self._tell(ended, None, last)
 
-    def failed(self) -> None:
+    def failed(self, problem: Problem) -> None:
         """Tell the outcomes that this step leads to, unless Dagster repeats the run."""
         if _is_repeated(self._context.instance, self._run):
             return
-        error = self._context.op_exception
         step = self._context.step_key
-        problem = Problem("Failure", "the step failed: see its log", step)
-        if error is not None:
-            problem = problem_of(error, step)
         ended = [
             outcome
             for outcome in self._outcomes
@@ -149,6 +155,28 @@ class _Step:
             self._run.run_id, of_type=dg.DagsterEventType.STEP_SUCCESS
         ).records
         return len(mine & {str(record.event_log_entry.step_key) for record in found})
+
+
+def _problem(context: dg.HookContext) -> Problem:
+    step, error = context.step_key, context.op_exception
+    if error is None:
+        return Problem("Failure", "the step failed: see its log", step)
+    return problem_of(error, step)
+
+
+def _is_tried_again(context: dg.HookContext, problem: Problem) -> bool:
+    """Whether the sensor ``run_reconciler`` repeats the run: then this is not its outcome.
+
+    An error that will come again ends the repeats of a run that is repeated ``UNLESS_FINAL``.
+    """
+    run = context.instance.get_run_by_id(context.run_id)
+    repeats = None if run is None else run.tags.get(TAG_REPEAT_FAILURES)
+    if run is None or repeats is None:
+        return False
+    if repeats == UNLESS_FINAL and is_final(problem):
+        context.instance.add_run_tags(run.run_id, {TAG_REPEATS_LEFT: "0"})
+        return False
+    return repeats_left(run) > 0
 
 
 def _is_repeated(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

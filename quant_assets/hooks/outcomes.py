@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
-from quant_assets.errors import QuantAssetsError
+from quant_assets.errors import BadConfigurationError, PermanentError, QuantAssetsError
 from quant_assets.jobs import NAMED_JOBS, NEWS_STREAM
 from quant_assets.markets import MARKETS
 from quant_assets.naming import TAG_ANSWERED, TAG_PUBLISHED
@@ -186,6 +186,16 @@ def _problem_of_failure(
     given = (metadata or {}).get("error_type")
     error_type = "Failure" if given is None else str(getattr(given, "value", given))
     return Problem(error_type, description or "the step failed: see its log", step)
+
+
+def is_final(problem: Problem) -> bool:
+    """Whether the same error will come again until somebody changes something."""
+    final = {
+        cls.__name__
+        for base in (PermanentError, BadConfigurationError)
+        for cls in _subclasses(base)
+    }
+    return problem.error_type in final
 
 
 def _telling(links: Iterable[_Link], step: str) -> Problem:

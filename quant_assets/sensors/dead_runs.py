@@ -26,7 +26,7 @@ NAME = "run_reconciler"
 INTERVAL_SECONDS = 15
 LOOK_BACK_DAYS = 30
 MOST_REPEATS = 8
-FIRST_WAIT_SECONDS = 60
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 60, 1800
 TAG_MAX_RUNTIME = "dagster/max_runtime"
 TAG_LAUNCHED = ".dagster/grpc_info"
 """Tag that Dagster's default launcher puts on a run; its process is a child of the code server."""
@@ -78,7 +78,7 @@ def repeat_requests(instance: dg.DagsterInstance, now: datetime) -> list[dg.RunR
         elif _took_too_long(record):
             instance.add_run_tags(run.run_id, {naming.TAG_REPEATS_LEFT: "0"})
         elif now >= _due(record):
-            wanted.append(_repeat(run, is_told=_has_outcome(run, instance)))
+            wanted.append(_repeat(run, now, is_told=_has_outcome(run, instance)))
     return wanted
 
 
@@ -95,8 +95,32 @@ def _due(record: dg.RunRecord) -> datetime:
     run = record.dagster_run
     if run.tags.get(TAG_FAILURE_REASON) != STEP_FAILURE or record.end_time is None:
         return datetime.fromtimestamp(0, UTC)
-    wait = FIRST_WAIT_SECONDS * 2 ** (MOST_REPEATS - repeats_left(run))
-    return datetime.fromtimestamp(record.end_time + wait, UTC)
+    return datetime.fromtimestamp(record.end_time, UTC) + _wait(repeats_left(run))
+
+
+def _wait(left: int) -> timedelta:
+    """The pause before a repeat that is one of ``left``: twice as long each time, 1 to 30 min."""
+    seconds = FIRST_WAIT_SECONDS * 2 ** (MOST_REPEATS - left)
+    return timedelta(seconds=min(seconds, LONGEST_WAIT_SECONDS))
+
+
+def _left(run: dg.DagsterRun, now: datetime) -> int:
+    """Repeats that are left to the one that is asked for at ``now``.
+
+    None if another would begin after the time up to which it is tried: then the end of this one
+    is the outcome, and whoever watches is told of it.
+    """
+    left = repeats_left(run) - 1
+    until = _try_until(run)
+    return 0 if until is not None and now + _wait(left) > until else left
+
+
+def _try_until(run: dg.DagsterRun) -> datetime | None:
+    """When the last repeat may begin; None without such a tag, or with one that is no time."""
+    try:
+        return datetime.fromisoformat(run.tags.get(naming.TAG_TRY_UNTIL, "")).astimezone(UTC)
+    except ValueError:
+        return None
 
 
 def _has_outcome(run: dg.DagsterRun, instance: dg.DagsterInstance) -> bool:
@@ -111,17 +135,16 @@ def _has_outcome(run: dg.DagsterRun, instance: dg.DagsterInstance) -> bool:
     return bool(outcomes) and all(step_key(outcome.asset) in made for outcome in outcomes)
 
 
-def _repeat(run: dg.DagsterRun, *, is_told: bool) -> dg.RunRequest:
+def _repeat(run: dg.DagsterRun, now: datetime, *, is_told: bool) -> dg.RunRequest:
     """The same run once more, with one repeat less to go; silent if its outcome ``is_told``."""
     foreign = ("dagster/", ".dagster/", naming.TAG_PUBLISHED)
     own = {k: v for k, v in run.tags.items() if not k.startswith(foreign)}
     kept = ("dagster/partition", "dagster/asset_partition_range", "dagster/max_r")
     dagsters = {k: v for k, v in run.tags.items() if k.startswith(kept)}
-    left = repeats_left(run) - 1
     tags = {
         **own,
         **dagsters,
-        naming.TAG_REPEATS_LEFT: str(left),
+        naming.TAG_REPEATS_LEFT: str(_left(run, now)),
         naming.TAG_REPEAT_OF: run.run_id,
         **({naming.TAG_ANSWERED: run.run_id} if is_told else {}),
     }

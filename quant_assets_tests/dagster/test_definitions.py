@@ -86,7 +86,7 @@ def test_dagster_validates_the_definitions(tmp_path: Path) -> None:
 
 
 def surface(defs: dg.Definitions) -> dict:
-    """Keys, groups, owners, kinds, partitions, dependencies, descriptions, jobs, checks."""
+    """Keys, groups, owners, kinds, partitions, dependencies, descriptions, jobs, schedules, checks."""
     assets = {}
     for spec in defs.resolve_all_asset_specs():
         partitions = spec.partitions_def
@@ -113,6 +113,17 @@ def surface(defs: dg.Definitions) -> dict:
     return {
         "assets": dict(sorted(assets.items())),
         "jobs": dict(sorted(jobs.items())),
+        "schedules": {
+            schedule.name: {
+                "description": schedule.description,
+                "cron": schedule.cron_schedule,
+                "timezone": schedule.execution_timezone,
+                "job": schedule.job_name,
+                "default_status": schedule.default_status.value,
+            }
+            for schedule in defs.schedules or []
+            if isinstance(schedule, dg.ScheduleDefinition)
+        },
         "sensors": {
             sensor.name: {
                 "description": sensor.description,

@@ -1,0 +1,61 @@
+"""What Dagster knows of a rule's partitions. What belongs here: asking the instance, nothing else.
+
+The answer comes from the partitions and the runs, never from what a schedule remembers: so a
+schedule that was off, renamed or evaluated twice asks for what lacks, and only for that.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import dagster as dg
+
+from quant_assets import naming
+from quant_assets.hooks.runs import is_repeated, partitions_of
+from quant_assets.naming import TAG_REPEATED_BY
+from quant_assets.sensors.common import REPEATS, partition_tags
+from quant_assets.timetable import Known, Rule
+
+RUNS_BEFORE = timedelta(days=1)
+"""Runs that began so long before the first partition of interest became due may still go on."""
+
+
+def known_partitions(instance: dg.DagsterInstance, rule: Rule, now: datetime) -> Known:
+    """What is done, under way and failed of what ``rule`` looks back on at ``now``."""
+    keys = rule.due(now - rule.look_back, now)
+    since = now - rule.look_back - RUNS_BEFORE
+    runs = instance.get_runs(dg.RunsFilter(job_name=rule.job, created_after=since))
+    pending: set[str] = set()
+    failures: dict[str, int] = {}
+    for run in runs:
+        first, last = partitions_of(run)
+        spanned = [key for key in keys if first <= key <= last]
+        if not run.is_finished or (is_repeated(run) and TAG_REPEATED_BY not in run.tags):
+            pending.update(spanned)
+        elif run.status == dg.DagsterRunStatus.FAILURE and not is_repeated(run):
+            for key in spanned:
+                failures[key] = failures.get(key, 0) + 1
+    return Known(
+        done=materialized(instance, rule.assets),
+        ready=materialized(instance, rule.needs) if rule.needs else None,
+        pending=pending,
+        failures=failures,
+    )
+
+
+def materialized(instance: dg.DagsterInstance, assets: Iterable[str]) -> set[str]:
+    """Partitions of which every one of ``assets`` is materialized."""
+    found = [instance.get_materialized_partitions(dg.AssetKey(a.split("/"))) for a in assets]
+    return set.intersection(*map(set, found))
+
+
+def unasked_run(
+    rule: Rule, first: str, last: str, *, key: str, try_until: datetime
+) -> dg.RunRequest:
+    """A run that nobody asked for by hand; failures that may pass are repeated for a while."""
+    tags = {
+        **partition_tags(first, last),
+        **REPEATS,
+        naming.TAG_REPEAT_FAILURES: naming.UNLESS_FINAL,
+        naming.TAG_TRY_UNTIL: try_until.isoformat(timespec="seconds"),
+    }
+    return dg.RunRequest(run_key=f"{key}/{first}..{last}", job_name=rule.job, tags=tags)
