@@ -8,42 +8,73 @@ import dagster as dg
 
 from quant_assets.checks.freshness import check_keys
 from quant_assets.markets import MARKETS, Market
-from quant_assets.naming import market_job
+from quant_assets.naming import TAG_MAX_RUNTIME, TAG_TIME_LIMIT, market_job
+from quant_assets.policies import (
+    ANALYSIS_LIMIT,
+    MACRO_LIMIT,
+    NEWS_LIMIT,
+    PRICE_LIMIT,
+    TimeLimit,
+)
 
 
 @dataclass(frozen=True)
 class NamedJob:
-    """A job and its assets in the order of the data; the last one is what the job is run for."""
+    """A job and its assets in the order of the data; the last one is what the job is run for.
+
+    ``inputs`` are the jobs without which it is not worth running; ``optional_inputs`` those whose
+    failure does not stop it: the result is then degraded, as its rows say.
+    """
 
     name: str
     description: str
     assets: tuple[str, ...]
+    limit: TimeLimit
+    inputs: tuple[str, ...] = ()
+    optional_inputs: tuple[str, ...] = ()
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of each of its runs; a run over a range lengthens its own time."""
+        return {TAG_MAX_RUNTIME: str(self.limit.seconds(1)), TAG_TIME_LIMIT: self.limit.text}
+
+
+NEWS = ("news_crawl", "news_stream")
 
 
 def _market_jobs(market: Market) -> tuple[NamedJob, ...]:
     key, name = market.key, market.name
     technical = (f"{key}/technical_indicators", f"{key}/technical_score")
     sentiment = (f"{key}/news_sentiment",)
+    price = market_job(key, "price")
     return (
         NamedJob(
-            market_job(key, "price"),
+            price,
             f"{name}: daily bars of a session.",
             (f"{key}/prices",),
+            PRICE_LIMIT,
         ),
         NamedJob(
             market_job(key, "technical_analysis"),
             f"{name}: indicators and technical score of a session.",
             technical,
+            ANALYSIS_LIMIT,
+            inputs=(price,),
         ),
         NamedJob(
             market_job(key, "sentiment_analysis"),
             f"{name}: news sentiment of a session's decision window.",
             sentiment,
+            ANALYSIS_LIMIT,
+            optional_inputs=NEWS,
         ),
         NamedJob(
             market_job(key, "combined_analysis"),
             f"{name}: technical score, news sentiment and recommendations of a session.",
             (*technical, *sentiment, f"{key}/recommendations"),
+            ANALYSIS_LIMIT,
+            inputs=(price,),
+            optional_inputs=(*NEWS, "macro_sync"),
         ),
     )
 
@@ -55,11 +86,13 @@ NAMED_JOBS: Mapping[str, NamedJob] = {
             "macro_sync",
             "Macro values released on a day, and the regime.",
             ("macro/observations", "macro/regime"),
+            MACRO_LIMIT,
         ),
         NamedJob(
             "news_crawl",
             "News of an hour and their tone.",
             ("news/articles", "news/article_sentiment"),
+            NEWS_LIMIT,
         ),
         *(job for market in MARKETS.values() for job in _market_jobs(market)),
     )
@@ -69,6 +102,7 @@ NEWS_STREAM = NamedJob(
     "news_stream",
     "Articles that an external crawler sent, and their tone.",
     ("news/streamed_articles", "news/streamed_sentiment"),
+    NEWS_LIMIT,
 )
 """Nobody asks for its runs: no event tells how they end."""
 
@@ -79,7 +113,7 @@ def build_jobs() -> list[Any]:
     The checks of freshness are no part of them: they look at the present, not at the partitions.
     """
     return [
-        dg.define_asset_job(job.name, _selection(job), description=job.description)
+        dg.define_asset_job(job.name, _selection(job), description=job.description, tags=job.tags)
         for job in (*NAMED_JOBS.values(), NEWS_STREAM)
     ]
 

@@ -16,6 +16,11 @@ TAG_PARTITION = "dagster/partition"
 TAG_RANGE_START = "dagster/asset_partition_range_start"
 TAG_RANGE_END = "dagster/asset_partition_range_end"
 
+TAG_MAX_RUNTIME = "dagster/max_runtime"
+"""Run tag: seconds after which run monitoring, or the command that runs it, ends the run."""
+TAG_TIME_LIMIT = "quant/time_limit"
+"""Run tag: rule of ``TAG_MAX_RUNTIME``: seconds of the first partition + of each further one."""
+
 TAG_REBUILD = "quant/rebuild"
 """Run tag: make the partitions from the kept raw answers, without asking the vendor."""
 
@@ -42,6 +47,8 @@ TAG_PUBLISHED = "quant/published"
 """Run tag: when the events that tell how the run ended were taken by Kafka, and the run's own id,
 because a repeated run gets a copy of its tags: read it with ``is_published``."""
 
+TAG_COMMAND = "quant/command"
+"""Run tag: the command that executes the run, such as ``quant job news``."""
 TAG_HOST, TAG_PID = "quant/host", "quant/pid"
 """Run tags of a run that a command executes itself: where, and in which process."""
 

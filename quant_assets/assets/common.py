@@ -12,6 +12,7 @@ import dagster as dg
 from quant_assets import naming
 from quant_assets.errors import BadConfigurationError
 from quant_assets.partitions import HOUR_FORMAT, SESSION_FORMAT, session_of
+from quant_assets.policies import OTHER_LIMIT
 from quant_assets.schemas import dataset_of
 from quant_assets.schemas.contract import Dataset
 
@@ -111,7 +112,8 @@ def run_sessions(context: dg.AssetExecutionContext) -> list[date]:
 def demand_existing_partition(context: dg.AssetExecutionContext) -> None:
     """Raise ``BadConfigurationError`` if the run was asked for a partition that does not exist.
 
-    Dagster takes the next one instead: a Saturday asked for would rewrite Monday.
+    Dagster takes the next one instead: a Saturday asked for would rewrite Monday. A range that
+    exists is granted its time.
     """
     keys = list(context.partition_keys)
     for tag, key in (
@@ -125,6 +127,25 @@ def demand_existing_partition(context: dg.AssetExecutionContext) -> None:
                 f"{context.asset_key.to_user_string()} has no partition {asked!r} ({tag}); "
                 f"the nearest is {key}"
             )
+    grant_time(context)
+
+
+def grant_time(context: dg.AssetExecutionContext) -> None:
+    """Lengthen the time limit of a run over a range, whoever launched it.
+
+    A job's tags cannot know the range of a run, and the limit of one partition would end it. A
+    limit that somebody else has set, or that is lengthened already, stays as it is.
+    """
+    partitions = len(context.partition_keys)
+    if partitions < 2:
+        return
+    tags = context.run.tags
+    rule = tags.get(naming.TAG_TIME_LIMIT, OTHER_LIMIT.text)
+    first, growth = (int(part) for part in rule.split("+"))
+    if tags.get(naming.TAG_MAX_RUNTIME, str(first)) != str(first):
+        return
+    seconds = first + growth * (partitions - 1)
+    context.instance.add_run_tags(context.run.run_id, {naming.TAG_MAX_RUNTIME: str(seconds)})
 
 
 def markdown_table(

@@ -14,6 +14,7 @@ from quant_assets.assets.common import (
     Versions,
     dataset_spec,
     demand_existing_partition,
+    grant_time,
     markdown_table,
     record,
     rows_by_partition,
@@ -230,6 +231,7 @@ def _article_sentiment(first_day: date, versions: Versions) -> dg.AssetsDefiniti
         context: dg.AssetExecutionContext, articles: Any, platform: SettingsResource
     ) -> Any:
         with typed_failures():
+            grant_time(context)
             return score(context, articles, platform)
 
     return article_sentiment

@@ -11,7 +11,7 @@ from quant_assets.events.dead_letters import RETENTION_GAP, DeadLetter, bury
 from quant_assets.events.follower import Follower, Gap, Resumed
 from quant_assets.events.publisher import Publisher
 from quant_assets.events.reading import Record
-from quant_assets.sensors.dead_runs import MOST_REPEATS, TAG_MAX_RUNTIME
+from quant_assets.sensors.dead_runs import MOST_REPEATS
 from quant_assets.settings import Settings
 
 UNFINISHED = (
@@ -23,7 +23,6 @@ UNFINISHED = (
 )
 REPEATS = {
     "dagster/max_retries": "0",
-    TAG_MAX_RUNTIME: "1800",
     naming.TAG_REPEATS_LEFT: str(MOST_REPEATS),
 }
 """``run_reconciler`` repeats these runs: Dagster's own retries give up where the code server is

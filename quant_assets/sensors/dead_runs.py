@@ -27,7 +27,6 @@ INTERVAL_SECONDS = 15
 LOOK_BACK_DAYS = 30
 MOST_REPEATS = 8
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 60, 1800
-TAG_MAX_RUNTIME = "dagster/max_runtime"
 TAG_LAUNCHED = ".dagster/grpc_info"
 """Tag that Dagster's default launcher puts on a run; its process is a child of the code server."""
 
@@ -86,7 +85,7 @@ def _took_too_long(record: dg.RunRecord) -> bool:
     """Whether the run was going on for as long as a run may."""
     if record.start_time is None or record.end_time is None:
         return False
-    limit = record.dagster_run.tags.get(TAG_MAX_RUNTIME, "")
+    limit = record.dagster_run.tags.get(naming.TAG_MAX_RUNTIME, "")
     return limit.isdecimal() and record.end_time - record.start_time >= int(limit)
 
 
@@ -183,10 +182,13 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     return closed
 
 
-def close_run(run: dg.DagsterRun, instance: dg.DagsterInstance, reason: str) -> None:
-    """Cancel an unfinished run and free its places in the pools."""
+def close_run(
+    run: dg.DagsterRun, instance: dg.DagsterInstance, reason: str, *, is_failure: bool = False
+) -> None:
+    """Cancel an unfinished run, or let it fail, and free its places in the pools."""
     if not run.is_finished:
-        instance.report_run_canceled(run, reason)
+        end = instance.report_run_failed if is_failure else instance.report_run_canceled
+        end(run, reason)
     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from quant_assets.domain.macro_series import FIRST_RELEASE_DAY
 from quant_assets.errors import BadConfigurationError, QuantAssetsError
 from quant_assets.events import payloads as p
 from quant_assets.events.envelope import BadEventError, Event, payload_from
 from quant_assets.markets import FIRST_SESSION, MARKETS, Market, market
 from quant_assets.naming import market_job
-from quant_assets.partitions import FIRST_RELEASE_DAY, HOUR_FORMAT
+from quant_assets.partitions import HOUR_FORMAT
 from quant_assets.vendors.fred_clock import release_day_at
 
 CLOCK_TOLERANCE = timedelta(minutes=10)

@@ -16,7 +16,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from pandas.testing import assert_frame_equal
 
 from quant_assets.cli.explain import explain_recommendation
-from quant_assets.cli.plan import ANALYSIS, Planner, Span, Task, span_of
+from quant_assets.cli.plan import ANALYSIS, Planner
+from quant_assets.cli.spans import Span, span_of
+from quant_assets.cli.tasks import Task
 from quant_assets.errors import TransientError
 from quant_assets.events.connection import KafkaConnection
 from quant_assets.events.dead_letters import DeadLetter, bury, header_texts

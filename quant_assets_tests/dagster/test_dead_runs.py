@@ -16,11 +16,10 @@ from quant_assets import naming
 from quant_assets.definitions import build_defs
 from quant_assets.hooks.processes import is_alive
 from quant_assets.hooks.runs import is_to_be_repeated
-from quant_assets.naming import TAG_HOST, TAG_PID
+from quant_assets.naming import TAG_HOST, TAG_MAX_RUNTIME, TAG_PID
 from quant_assets.sensors.common import REPEATS
 from quant_assets.sensors.dead_runs import (
     TAG_LAUNCHED,
-    TAG_MAX_RUNTIME,
     close_dead_runs,
     repeat_requests,
 )

@@ -86,7 +86,7 @@ def test_dagster_validates_the_definitions(tmp_path: Path) -> None:
 
 
 def surface(defs: dg.Definitions) -> dict:
-    """Keys, groups, owners, kinds, partitions, dependencies, descriptions, jobs, schedules, checks."""
+    """What users and other code rely on: assets, jobs, schedules, sensors, checks."""
     assets = {}
     for spec in defs.resolve_all_asset_specs():
         partitions = spec.partitions_def
@@ -98,7 +98,8 @@ def surface(defs: dg.Definitions) -> dict:
             "description": spec.description,
             "code_version": spec.code_version,
             "deps": {
-                dep.asset_key.to_user_string(): _offsets(dep.partition_mapping) for dep in spec.deps
+                dep.asset_key.to_user_string(): _offsets(dep.partition_mapping)
+                for dep in sorted(spec.deps, key=lambda dep: dep.asset_key)
             },
         }
     graph = defs.resolve_asset_graph()
@@ -106,6 +107,7 @@ def surface(defs: dg.Definitions) -> dict:
         job.name: {
             "description": job.description,
             "assets": sorted(key.to_user_string() for key in job.asset_layer.selected_asset_keys),
+            "tags": dict(job.tags),
         }
         for job in defs.resolve_all_job_defs()
         if not job.name.startswith("__")
