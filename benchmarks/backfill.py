@@ -134,7 +134,7 @@ def main(argv: list[str]) -> None:
 
 def measure(symbols: int, years: float, articles: int) -> None:
     """Run every stage in a process of its own and print what they took."""
-    from quant_assets.cli.plan import Span, with_history
+    from quant_assets.cli.spans import Span, with_history
     from quant_assets.sandbox import locate
 
     last = US.last_complete_session(datetime.now(UTC))
@@ -211,7 +211,7 @@ def run_stage(name: str, first: str, last: str) -> Stage:
 
     from quant_assets import definitions
     from quant_assets.cli import execute
-    from quant_assets.cli.plan import Task
+    from quant_assets.cli.tasks import Task
     from quant_assets.naming import market_job
 
     keys = US.sessions(datetime.fromisoformat(first).date(), datetime.fromisoformat(last).date())

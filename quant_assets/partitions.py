@@ -10,11 +10,11 @@ from functools import cache
 
 import dagster as dg
 
+from quant_assets.domain.macro_series import FIRST_RELEASE_DAY
 from quant_assets.markets import FIRST_SESSION, LAST_CALENDAR_DAY, Market
 
 SESSION_FORMAT = "%Y-%m-%d"
 HOUR_FORMAT = "%Y-%m-%d-%H"
-FIRST_RELEASE_DAY = date(1990, 1, 1)
 REGIME_LOOK_BACK_DAYS = 800
 """Release days behind a macro state: 13 months of monthly data, publication lag, revisions."""
 MOST_RANGES = 12

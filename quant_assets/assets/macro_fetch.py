@@ -10,8 +10,8 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quant_assets.domain.held import Held
+from quant_assets.domain.macro_series import FIRST_RELEASE_DAY
 from quant_assets.errors import BadDataError, PermanentError, TransientError
-from quant_assets.partitions import FIRST_RELEASE_DAY
 from quant_assets.schemas import dataset_of
 
 if TYPE_CHECKING:

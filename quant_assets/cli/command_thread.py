@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from quant_assets.cli.execute import Outcome
 from quant_assets.cli.pictures import recommendation_picture
-from quant_assets.cli.plan import Span
+from quant_assets.cli.spans import Span
 from quant_assets.errors import BadDataError, TransientError
 from quant_assets.hooks.answers import stored_rows
 from quant_assets.hooks.thread import (

@@ -19,7 +19,7 @@ from quant_assets.cli.instance import checkout
 from quant_assets.errors import BadConfigurationError
 from quant_assets.sandbox import locate
 from quant_assets.sandbox.broker import notice
-from quant_assets.sandbox.server import interruptions
+from quant_assets.sandbox.interruptions import interruptions
 from quant_assets.sandbox.slack_export import publish
 from quant_assets.settings import Settings
 
@@ -110,7 +110,7 @@ def _run_dagster(values: Settings, port: int, keeper: locate.Keeper | None) -> i
         is_wanted = False
         try:
             renewed = time.monotonic()
-            while process.poll() is None and not (is_wanted := interrupted(POLL_SECONDS)):
+            while process.poll() is None and not (is_wanted := bool(interrupted(POLL_SECONDS))):
                 if keeper is not None and time.monotonic() - renewed > locate.RENEW_SECONDS:
                     if (moved := keeper.renew()) is not None:
                         click.echo(notice(moved))
@@ -122,7 +122,7 @@ def _run_dagster(values: Settings, port: int, keeper: locate.Keeper | None) -> i
 
 def end(
     process: subprocess.Popen[bytes],
-    interrupted: Callable[[float], bool],
+    interrupted: Callable[[float], int],
     has_runs: Callable[[], bool],
 ) -> int:
     """End the server and whatever it has started; the server's exit status.
@@ -155,7 +155,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _wait_until(
-    is_true: Callable[[], bool], seconds: float, interrupted: Callable[[float], bool]
+    is_true: Callable[[], bool], seconds: float, interrupted: Callable[[float], int]
 ) -> bool:
     """Wait until it is true or the time is over; False if an interrupt came first."""
     deadline = time.monotonic() + seconds

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quant_assets.cli.plan import Task
+from quant_assets.cli.tasks import Task
 from quant_assets.errors import QuantAssetsError
 from quant_assets.naming import TAG_HOST, TAG_PID
-from quant_assets.sandbox.server import interruptions
+from quant_assets.sandbox.interruptions import interruptions
 from quant_assets.sensors.dead_runs import close_run
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Outcome:
     seconds: float
     reason: str
     failed_checks: tuple[str, ...] = ()
+    trace: str = ""
+    """Traceback of an error that the platform did not raise on purpose."""
 
 
 @dataclass
@@ -104,20 +106,33 @@ def _interrupt(
             close_run(run, instance, "interrupted by the user")
 
 
-def execute(task: Task, run_id: str, tags: Mapping[str, str] | None = None) -> Outcome:
-    """Run one task in this process, as ``dagster job execute`` would with its range tags."""
+def execute(
+    task: Task,
+    run_id: str,
+    tags: Mapping[str, str] | None = None,
+    on_event: Callable[[dg.EventLogEntry], None] | None = None,
+) -> Outcome:
+    """Run one task in this process, as ``dagster job execute`` would with its range tags.
+
+    ``on_event`` is called with each event of the run when it is stored.
+    """
     started = time.monotonic()
-    result = _execute(task, run_id, tags or {})
+    result = _execute(task, run_id, tags or {}, on_event)
     failed_checks = tuple(
         f"{check.asset_key.to_user_string()} {check.check_name}"
         for check in result.get_asset_check_evaluations()
         if not check.passed
     )
-    reason = "" if result.success else _reason(result)
-    return Outcome(task, run_id, time.monotonic() - started, reason, failed_checks)
+    reason, trace = ("", "") if result.success else _reason(result)
+    return Outcome(task, run_id, time.monotonic() - started, reason, failed_checks, trace)
 
 
-def _execute(task: Task, run_id: str, own_tags: Mapping[str, str]) -> dg.ExecuteInProcessResult:
+def _execute(
+    task: Task,
+    run_id: str,
+    own_tags: Mapping[str, str],
+    on_event: Callable[[dg.EventLogEntry], None] | None,
+) -> dg.ExecuteInProcessResult:
     import dagster as dg
 
     from quant_assets.definitions import defs
@@ -129,6 +144,8 @@ def _execute(task: Task, run_id: str, own_tags: Mapping[str, str]) -> dg.Execute
         else {TAG_RANGE_START: task.first, TAG_RANGE_END: task.last}
     )
     with dg.DagsterInstance.get() as instance:
+        if on_event is not None:
+            instance.add_event_listener(run_id, on_event)
         return defs.resolve_job_def(task.job).execute_in_process(
             instance=instance,
             run_id=run_id,
@@ -140,20 +157,25 @@ def _execute(task: Task, run_id: str, own_tags: Mapping[str, str]) -> dg.Execute
         )
 
 
-def _reason(result: dg.ExecuteInProcessResult) -> str:
+def _reason(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
     """The first failed step and what its error says: the platform's own word, else the innermost.
 
-    The cause of an error of ours is a library's, which knows no remedy.
+    The cause of an error of ours is a library's, which knows no remedy; of an error that is not
+    ours the traceback comes with it.
     """
     ours = {cls.__name__ for cls in _subclasses(QuantAssetsError)}
     for event in result.all_events:
         if event.is_step_failure:
-            error = event.step_failure_data.error
+            outermost = error = event.step_failure_data.error
+            is_ours = event.step_failure_data.user_failure_data is not None
             while error is not None and error.cause is not None and error.cls_name not in ours:
                 error = error.cause
-            message = error.message.strip() if error is not None else "no message"
-            return f"{event.step_key}: {message}"
-    return "the run failed outside its steps: see its log in the UI"
+            if error is None:
+                return f"{event.step_key}: no message", ""
+            is_ours = is_ours or error.cls_name in ours
+            trace = "" if is_ours or outermost is None else outermost.to_string()
+            return f"{event.step_key}: {error.message.strip()}", trace
+    return "the run failed outside its steps: see its log in the UI", ""
 
 
 def _subclasses(cls: type[Exception]) -> Iterator[type[Exception]]:
@@ -198,7 +220,7 @@ def _prepare_worker() -> None:
     costs 4 of the 15 ms of a partition's two events.
     """
     os.setsid()
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_with(os.getppid())
     index = Path(os.environ["DAGSTER_HOME"]) / "history" / "runs" / "index.db"
     if index.exists():
         global _index_connection
@@ -206,7 +228,12 @@ def _prepare_worker() -> None:
         _index_connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
+    """End this process once ``parent`` is not its parent any more."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

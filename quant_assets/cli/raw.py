@@ -11,8 +11,8 @@ from rich import box
 from rich.table import Table
 
 from quant_assets.cli.execute import execute
-from quant_assets.cli.plan import Task
 from quant_assets.cli.show import output
+from quant_assets.cli.tasks import Task
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import MARKETS

@@ -20,9 +20,11 @@ from rich.progress import (
 from quant_assets.cli.command_thread import CommandThread, command_thread
 from quant_assets.cli.execute import Outcome, run_tasks
 from quant_assets.cli.pictures import save_pictures
-from quant_assets.cli.plan import Planner, Span, Task, span_of
+from quant_assets.cli.plan import Planner
 from quant_assets.cli.raw import JOBS
 from quant_assets.cli.show import print_recommendations
+from quant_assets.cli.spans import Span, span_of
+from quant_assets.cli.tasks import Task
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import Market
@@ -133,7 +135,9 @@ def _run_wave(
             thread.ended(outcome)
             state = "[red]failed[/red]" if outcome.reason else "done"
             progress.console.print(
-                f"{outcome.task.title}: {state} in {outcome.seconds:.1f} s", highlight=False
+                f"{outcome.task.title}: {state} in {outcome.seconds:.1f} s ({outcome.task.why})",
+                highlight=False,
+                soft_wrap=True,
             )
             for check in outcome.failed_checks:
                 progress.console.print(

@@ -6,8 +6,11 @@ Reading the file is the settings' business, the values are the vendor's.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import NamedTuple
 
+FIRST_RELEASE_DAY = date(1990, 1, 1)
+"""First day whose releases can be stored."""
 LONGEST_LAG_DAYS = 1_000
 _SERIES_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 _COLUMNS = ("series_id", "name", "units", "frequency", "publication_lag_days")

@@ -8,18 +8,17 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from quant_assets.errors import BadConfigurationError
 from quant_assets.sandbox import locate
 from quant_assets.sandbox.broker import EmbeddedBroker, notice
 from quant_assets.sandbox.faults import Fault, FaultBook, fault_from_dict
 from quant_assets.sandbox.http_server import LoopbackServer, RawRequest, Reply
+from quant_assets.sandbox.interruptions import interruptions
 from quant_assets.sandbox.news import FEEDS
 from quant_assets.sandbox.request_log import LoggedRequest, RequestLog
 from quant_assets.sandbox.routing import Vendors, route
@@ -209,34 +208,6 @@ def serve(*, home: Path, seed: int, data_dir: Path | None, port: int, broker: bo
                         _say(notice(moved))
         finally:
             locate.forget(home)
-
-
-@contextmanager
-def interruptions(*numbers: signal.Signals) -> Iterator[Callable[[float], bool]]:
-    """Catch signals; gives the function that waits some seconds for one and tells if it came.
-
-    As an exception Ctrl-C may strike inside a destructor or a database's callback, where Python
-    ignores it. The signals go through a queue because its ``put`` may interrupt its ``get``: the
-    ``set`` of an event would wait for ever for the ``wait`` that it interrupts.
-    """
-    caught: SimpleQueue[int] = SimpleQueue()
-
-    def interrupted(seconds: float) -> bool:
-        try:
-            caught.get(timeout=seconds) if seconds else caught.get_nowait()
-        except Empty:
-            return False
-        return True
-
-    previous = {
-        number: signal.signal(number, lambda caught_number, _: caught.put(caught_number))
-        for number in numbers
-    }
-    try:
-        yield interrupted
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _say(text: str) -> None:

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from quant_assets.assets.macro_fetch import fetch_releases
+from quant_assets.domain.macro_series import FIRST_RELEASE_DAY
 from quant_assets.errors import TransientError
-from quant_assets.partitions import FIRST_RELEASE_DAY
 from quant_assets.sandbox.server import Sandbox
 from quant_assets.settings import load_macro_series, read_settings
 from quant_assets.vendors.fred import FredClient

@@ -20,7 +20,9 @@ import dagster as dg
 import pytest
 
 from quant_assets.cli import main
-from quant_assets.cli.plan import ANALYSIS, Planner, Span, Task
+from quant_assets.cli.plan import ANALYSIS, Planner
+from quant_assets.cli.spans import Span
+from quant_assets.cli.tasks import Task
 from quant_assets.domain.held import Held as HeldRow
 from quant_assets.io_managers.parquet_store import ParquetStore, empty_frame
 from quant_assets.io_managers.quarantine import Quarantine

@@ -10,7 +10,8 @@ import pytest
 from quant_assets.cli import command_thread as commands
 from quant_assets.cli.command_thread import CommandThread, command_thread
 from quant_assets.cli.execute import Outcome
-from quant_assets.cli.plan import Span, Task
+from quant_assets.cli.spans import Span
+from quant_assets.cli.tasks import Task
 from quant_assets.markets import KR, US
 from quant_assets.sandbox import locate
 from quant_assets.sandbox.faults import Fault

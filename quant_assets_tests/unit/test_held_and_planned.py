@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from quant_assets.cli.explain import _row
-from quant_assets.cli.plan import Planner, Span
+from quant_assets.cli.plan import Planner
+from quant_assets.cli.spans import Span
 from quant_assets.domain.held import Held
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore, empty_frame

@@ -10,14 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_assets.cli.plan import (
-    HOURS_A_RUN,
-    Planner,
-    Span,
-    Task,
-    span_of,
-    with_history,
-)
+from quant_assets.cli.plan import HOURS_A_RUN, Planner
+from quant_assets.cli.spans import Span, span_of, with_history
+from quant_assets.cli.tasks import Task
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore, empty_frame
@@ -360,3 +355,73 @@ def test_articles_scored_in_another_way_are_scored_again_and_not_fetched(
         Task("news_crawl", NEWS, hours[-2], hours[-1], 2),
         Task("news_crawl", NEWS[1:], hours[0], hours[-3], len(hours) - 2),
     ]
+
+
+def _reasons(tasks: Sequence[Task]) -> dict[tuple[str, str], str]:
+    return {(write.asset, write.partition): write.reason for task in tasks for write in task.writes}
+
+
+def test_each_partition_has_its_reason(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    span = _span(US, "2024-06-24", "2024-06-28")
+    keys = [session.isoformat() for session in span.sessions]
+    made = datetime(2024, 6, 29, tzinfo=UTC)
+    _have(store, instance, _analyses("us"), keys[1:], made)
+    store.delete("us/recommendations", [keys[1]])
+    _have(store, instance, ["us/prices"], [keys[4]], made + timedelta(hours=1))
+    prices = dataset_of("us/prices")
+    store.write(prices, "us/prices", keys[3], empty_frame(prices), "1")
+    os.utime(store.path("us/prices", keys[3]), (made.timestamp() - 9, made.timestamp() - 9))
+    first, last = planner.recommendations(span)
+    assert _reasons([first]) == {
+        **{(asset, keys[0]): "missing" for asset in _analyses("us")},
+        **{(asset, keys[1]): "along" for asset in _analyses("us")},
+        ("us/recommendations", keys[1]): "missing",
+    }
+    assert first.why == "2 not stored"
+    assert set(_reasons([last]).values()) == {"older_than_inputs"}
+    assert last.writes[0].detail == f"us/prices {keys[4]} is newer"
+    assert last.why == "older than what it rests on"
+    (unknown,) = planner.prices(US, span.sessions[3:])
+    assert _reasons([unknown]) == {("us/prices", keys[3]): "unknown_to_dagster"}
+
+
+def test_what_will_be_fetched_makes_results_older_than_it(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    """A dry run says before what the run will find after its fetches."""
+    span = _span(US, "2024-06-24", "2024-07-01")
+    keys = [session.isoformat() for session in span.sessions]
+    _have(store, instance, _analyses("us"), keys, NOW)
+    assert planner.recommendations(span) == []
+    fetching = planner.prices(US, [date(2024, 6, 27)])
+    later = planner.after(fetching).recommendations(span)
+    assert [(task.first, task.last) for task in later] == [("2024-06-27", "2024-07-01")]
+    assert later[0].writes[0].detail == "us/prices 2024-06-27 will be newer"
+    news = planner.after(planner.news(["2024-07-01-20"])).recommendations(span)
+    assert [(task.first, task.last) for task in news] == [("2024-07-01", "2024-07-01")]
+
+
+def test_macro_days_bring_the_holes_behind_them_and_no_history(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    both = ("macro/observations", "macro/regime")
+    days = (date(2024, 6, 28), date(2024, 6, 29))
+    assert planner.macro(*days) == [Task("macro_sync", both, "2024-06-28", "2024-06-29", 2)]
+    _have(store, instance, both, ["2024-06-24", "2024-06-26"], NOW)
+    assert [(t.first, t.last) for t in planner.macro(*days)] == [
+        ("2024-06-25", "2024-06-25"),
+        ("2024-06-27", "2024-06-29"),
+    ]
+    _have(store, instance, both, ["2024-06-25", "2024-06-27", "2024-06-28", "2024-06-29"], NOW)
+    assert planner.macro(*days) == []
+    assert _reasons(planner.macro(*days, force=True))[both[0], "2024-06-28"] == "forced"
+    store.delete("macro/regime", ["2024-06-29"])
+    assert planner.macro(*days) == [Task("macro_sync", both[1:], "2024-06-29", "2024-06-29", 1)]
+    before = datetime(2024, 6, 29, 5, tzinfo=UTC)
+    _have(store, instance, both[:1], ["2024-06-28"], before)
+    store.write(dataset_of(both[1]), both[1], "2024-06-29", empty_frame(dataset_of(both[1])), "1")
+    again = _reasons(planner.macro(*days))
+    assert again[both[0], "2024-06-28"] == "day_was_not_over"
+    assert again[both[1], "2024-06-29"] == "older_than_inputs"
