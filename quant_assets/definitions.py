@@ -67,7 +67,7 @@ def build_defs(
             *build_freshness_checks(),
         ],
         jobs=jobs,
-        schedules=build_schedules(values, jobs),
+        schedules=build_schedules(values),
         sensors=[
             build_request_sensor(jobs),
             build_article_sensor(),

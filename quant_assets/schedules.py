@@ -1,8 +1,6 @@
 """The schedules. What belongs here: a thin wrapper of each rule of the timetable, nothing else."""
 
-from collections.abc import Sequence
 from datetime import UTC
-from typing import Any
 
 import dagster as dg
 
@@ -11,25 +9,28 @@ from quant_assets.settings import Settings
 from quant_assets.timetable import Rule, decide, rules
 
 
-def build_schedules(values: Settings, jobs: Sequence[Any]) -> list[dg.ScheduleDefinition]:
+def build_schedules(values: Settings) -> list[dg.ScheduleDefinition]:
     """A schedule for each job that runs by itself, with the job's name.
 
     They run by default where the vendors are real; in the sandbox whoever wants them starts them.
     """
-    by_name = {job.name: job for job in jobs}
     made = rules(has_alpha_vantage=values.has_alpha_vantage, news_start=values.news_start)
     status = (
         dg.DefaultScheduleStatus.STOPPED if values.is_sandbox else dg.DefaultScheduleStatus.RUNNING
     )
-    return [_schedule(rule, by_name[rule.job], status) for rule in made.values()]
+    return [schedule_of(rule, status) for rule in made.values()]
 
 
-def _schedule(rule: Rule, job: Any, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+def schedule_of(
+    rule: Rule, status: dg.DefaultScheduleStatus, name: str | None = None
+) -> dg.ScheduleDefinition:
+    """The schedule that follows ``rule``; it has the name of its job, or ``name``."""
+
     @dg.schedule(
-        name=rule.job,
+        name=name or rule.job,
         cron_schedule=rule.ticks.cron,
         execution_timezone=rule.ticks.zone,
-        job=job,
+        job_name=rule.job,
         default_status=status,
         description=rule.description,
     )

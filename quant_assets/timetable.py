@@ -8,6 +8,7 @@ each is named exactly once; and which of the last ones a tick catches up with.
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from quant_assets.domain.macro_series import FIRST_RELEASE_DAY
@@ -24,6 +25,21 @@ RSS_LOOK_BACK = timedelta(hours=23)
 MOST_CATCH_UPS = 3
 """Runs that a tick asks for to catch up, and times that it does so for one partition."""
 WEEK = tuple(range(7))
+
+
+class Ticks(Protocol):
+    """When a schedule ticks: ``cron`` in ``zone`` for Dagster, and the tick ``before`` one."""
+
+    @property
+    def cron(self) -> str:
+        """The expression that Dagster reads."""
+
+    @property
+    def zone(self) -> str:
+        """The time zone of ``cron``."""
+
+    def before(self, tick: datetime) -> datetime:
+        """The tick before ``tick``, UTC."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,7 @@ class Rule:
 
     job: str
     description: str
-    ticks: Weekly | Hourly
+    ticks: Ticks
     assets: tuple[str, ...]
     due: Callable[[datetime, datetime], list[str]] = field(repr=False)
     look_back: timedelta = LOOK_BACK

@@ -68,6 +68,11 @@ def is_repeated(run: dg.DagsterRun) -> bool:
     return is_failed and (run.tags.get(WILL_RETRY, "").lower() == "true" or RETRIED_BY in run.tags)
 
 
+def awaits_repeat(run: dg.DagsterRun) -> bool:
+    """Whether the run that repeats this one has yet to come."""
+    return is_repeated(run) and not {naming.TAG_REPEATED_BY, RETRIED_BY} & set(run.tags)
+
+
 def repeats_left(run: dg.DagsterRun) -> int:
     """How often ``run_reconciler`` may still repeat the run."""
     left = run.tags.get(naming.TAG_REPEATS_LEFT, "0")

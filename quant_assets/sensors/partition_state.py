@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from quant_assets import naming
-from quant_assets.hooks.runs import is_repeated, partitions_of
-from quant_assets.naming import TAG_REPEATED_BY
+from quant_assets.hooks.runs import awaits_repeat, is_repeated, partitions_of
 from quant_assets.sensors.common import REPEATS, partition_tags
 from quant_assets.timetable import Known, Rule
 
@@ -29,7 +28,7 @@ def known_partitions(instance: dg.DagsterInstance, rule: Rule, now: datetime) ->
     for run in runs:
         first, last = partitions_of(run)
         spanned = [key for key in keys if first <= key <= last]
-        if not run.is_finished or (is_repeated(run) and TAG_REPEATED_BY not in run.tags):
+        if not run.is_finished or awaits_repeat(run):
             pending.update(spanned)
         elif run.status == dg.DagsterRunStatus.FAILURE and not is_repeated(run):
             for key in spanned:

@@ -86,7 +86,7 @@ def test_dagster_validates_the_definitions(tmp_path: Path) -> None:
 
 
 def surface(defs: dg.Definitions) -> dict:
-    """What users and other code rely on: assets, jobs, schedules, sensors, checks."""
+    """Assets with all that is said of them, jobs, schedules, sensors and checks."""
     assets = {}
     for spec in defs.resolve_all_asset_specs():
         partitions = spec.partitions_def

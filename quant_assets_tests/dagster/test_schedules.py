@@ -13,7 +13,7 @@ from quant_assets.hooks.runs import is_to_be_repeated, partitions_of
 from quant_assets.jobs import NAMED_JOBS
 from quant_assets.resources import ClockResource
 from quant_assets.sandbox.faults import Fault
-from quant_assets.schedules import build_schedules
+from quant_assets.schedules import build_schedules, schedule_of
 from quant_assets.sensors.common import REPEATS
 from quant_assets.sensors.dead_runs import repeat_requests
 from quant_assets.sensors.follow_up import build_follow_up_sensor
@@ -107,13 +107,10 @@ def test_the_same_tick_twice_and_a_renamed_schedule_ask_once(instance: dg.Dagste
     assert tick(instance, "us_price", "2026-03-10T09:00+00:00") == []
     end(instance, run)
     assert tick(instance, "us_price", "2026-03-10T09:00+00:00") == []
-    # What a schedule of another name asked for is known all the same: nothing rests on names.
-    others = build_schedules(Settings(), JOBS)
-    renamed = next(s for s in others if s.name == "us_price")
-    context = dg.build_schedule_context(
-        instance=instance, scheduled_execution_time=datetime(2026, 3, 10, 9, tzinfo=UTC)
-    )
-    assert not renamed.with_updated_job(JOBS[2]).evaluate_tick(context).run_requests
+    # Nothing rests on the name of the schedule that asked.
+    renamed = schedule_of(RULES["us_price"], dg.DefaultScheduleStatus.RUNNING, name="renamed")
+    others = dg.Definitions(assets=DEFS.assets, jobs=DEFS.jobs, schedules=[renamed])
+    assert tick(instance, "renamed", "2026-03-10T09:00+00:00", others) == []
 
 
 def test_after_five_sessions_without_a_daemon_one_tick_catches_up(
@@ -200,7 +197,7 @@ def test_a_failed_session_counts_as_under_way_until_it_is_given_up(
 def test_schedules_run_in_the_live_profile_only() -> None:
     for profile, status in (("live", "RUNNING"), ("sandbox", "STOPPED")):
         values = Settings(QUANT_PROFILE=profile)
-        made = build_schedules(values, JOBS)
+        made = build_schedules(values)
         assert {s.name for s in made} == set(RULES)
         assert {s.default_status.value for s in made} == {status}
         assert build_follow_up_sensor(values, JOBS).default_status.value == status

@@ -1,28 +1,39 @@
 """The platform's definitions and a schedule of a combined analysis that is due every minute."""
 
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import dagster as dg
 
 from quant_assets import definitions
 from quant_assets.markets import MARKETS
-from quant_assets.naming import TAG_PARTITION
+from quant_assets.schedules import schedule_of
+from quant_assets.timetable import rules
+
+JOB = "us_combined_analysis"
 
 
-@dg.schedule(
+@dataclass(frozen=True)
+class EveryMinute:
+    """Ticks that a test need not wait for."""
+
+    cron = "* * * * *"
+    zone = "UTC"
+
+    def before(self, tick: datetime) -> datetime:
+        """The tick before ``tick``."""
+        return tick - timedelta(minutes=1)
+
+
+def last_session(_: datetime, end: datetime) -> list[str]:
+    """The last session, at every tick."""
+    return [MARKETS["us"].last_complete_session(end).isoformat()]
+
+
+after_close = schedule_of(
+    # Done and under way count, so that the analysis is made once, when the prices are stored.
+    replace(rules()[JOB], ticks=EveryMinute(), due=last_session, asks_again=False),
+    dg.DefaultScheduleStatus.RUNNING,
     name="after_close",
-    cron_schedule="* * * * *",
-    job_name="us_combined_analysis",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
 )
-def after_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """The last session once, as soon as its prices are stored."""
-    stored = dg.RunsFilter(job_name="us_price", statuses=[dg.DagsterRunStatus.SUCCESS])
-    mine = dg.RunsFilter(tags={"dagster/schedule_name": "after_close"})
-    if not context.instance.get_runs_count(stored) or context.instance.get_runs_count(mine):
-        return dg.SkipReason("no prices yet, or done")
-    session = MARKETS["us"].last_complete_session(datetime.now(UTC)).isoformat()
-    return dg.RunRequest(tags={TAG_PARTITION: session})
-
-
 defs = dg.Definitions.merge(definitions.defs, dg.Definitions(schedules=[after_close]))

@@ -75,6 +75,16 @@ def test_run_says_where_things_are(quant: Commands) -> None:
     assert all(Path(p).read_bytes().startswith(b"\x89PNG") for p in pictures)
 
 
+def test_a_schedule_is_started_by_a_command(quant: Commands) -> None:
+    """In the sandbox none runs by itself."""
+    quant("dagster", "schedule", "start", "-w", "workspace.yaml", "us_price")
+    listed = quant("dagster", "schedule", "list", "-w", "workspace.yaml").stdout
+    states = dict(re.findall(r"Schedule: (\w+) \[(\w+)\]", listed))
+    assert states.pop("us_price") == "RUNNING"
+    assert len(states) >= 5
+    assert set(states.values()) == {"STOPPED"}
+
+
 def test_show_recommendations_in_every_format(quant: Commands) -> None:
     words = ("quant", "show", "recommendations", "--market", "us", "--format")
     rows = json.loads(quant(*words, "json").stdout)
