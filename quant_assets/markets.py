@@ -100,7 +100,7 @@ class Market:
     def _overrides(self) -> list[dict[str, str]]:
         rows = list(reference_rows("calendar_overrides.csv"))
         if own := os.environ.get(OVERRIDES_VARIABLE):
-            rows += _checked_overrides(Path(own))
+            rows += read_overrides(own)
         return [row for row in rows if row["market"] == self.key]
 
     @property
@@ -295,7 +295,12 @@ def _check_universe(market_key: str, listings: list[Listing]) -> None:
         )
 
 
-def _checked_overrides(path: Path) -> list[dict[str, str]]:
+def read_overrides(name: str) -> list[dict[str, str]]:
+    """Entries of a file of late closures and hours.
+
+    Raises ``BadConfigurationError`` naming the entry that cannot be used.
+    """
+    path = Path(name)
     if not path.is_file():
         raise BadConfigurationError(f"{OVERRIDES_VARIABLE}: the file {path} does not exist")
     try:

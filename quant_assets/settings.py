@@ -25,7 +25,7 @@ from quant_assets.domain.macro_series import MacroSeries, parse_series
 from quant_assets.domain.scoring_config import ScoringConfig
 from quant_assets.errors import BadConfigurationError
 from quant_assets.events.connection import KafkaConnection
-from quant_assets.markets import Listing, load_universe, market
+from quant_assets.markets import OVERRIDES_VARIABLE, Listing, load_universe, market
 from quant_assets.reference import read_rows, reference_path, reference_rows
 from quant_assets.settings_kafka import KafkaSettings
 from quant_assets.settings_notices import NoticeSettings
@@ -408,13 +408,16 @@ class Settings(KafkaSettings, NoticeSettings):
         from quant_assets.sandbox import locate
 
         base = locate.ensure(self.home_dir, seed=self.sandbox_seed, data_dir=self.replayed_data)
-        return Endpoints(
-            yahoo_proxy=base,
-            fred_url=f"{base}/fred",
-            alpha_vantage_url=base,
-            slack_url=f"{base}/api/",
-            rss_feeds=tuple(f"{base}/rss/{feed}.xml" for feed in ("markets", "companies", "korea")),
-        )
+        return sandbox_endpoints(base)
+
+    def found_endpoints(self) -> Endpoints | None:
+        """Addresses of the vendors; None in the sandbox profiles while no sandbox runs."""
+        if not self.is_sandbox:
+            return self.endpoints()
+        from quant_assets.sandbox import locate
+
+        base = locate.find(self.home_dir, seed=self.sandbox_seed, data_dir=self.replayed_data)
+        return None if base is None else sandbox_endpoints(base)
 
 
 def read_settings(**overrides: Any) -> Settings:
@@ -435,6 +438,65 @@ def settings() -> Settings:
     return read_settings()
 
 
+@dataclass(frozen=True)
+class SettingProblem:
+    """A wrong setting: its variable, empty where several contradict each other.
+
+    ``shown`` is what it holds, empty for a secret; ``message`` says what is allowed.
+    """
+
+    name: str
+    shown: str
+    message: str
+
+
+def setting_problems(**overrides: Any) -> tuple[list[SettingProblem], Settings | None]:
+    """Everything that is wrong with the settings, and what they would be without it.
+
+    A wrong value is replaced by its default to find what else is wrong; None where that does not
+    make settings either, because several contradict each other.
+    """
+    problems: list[SettingProblem] = []
+    while True:
+        try:
+            return problems, Settings(**overrides)
+        except ValidationError as error:
+            found = _problems(error)
+        problems += found
+        defaults = {problem.name: _default(problem.name) for problem in found if problem.name}
+        if not defaults or defaults.keys() <= overrides.keys():
+            return problems, None
+        overrides |= defaults
+
+
+def setting_variables() -> tuple[str, ...]:
+    """Every variable that is a setting."""
+    names = [field.alias for field in Settings.model_fields.values() if field.alias]
+    return (*names, OVERRIDES_VARIABLE)
+
+
+def secret_variables() -> tuple[str, ...]:
+    """The variables that hold keys, tokens and passwords."""
+    fields = Settings.model_fields.values()
+    return tuple(f.alias for f in fields if f.alias and f.annotation is SecretStr)
+
+
+def sandbox_endpoints(base: str) -> Endpoints:
+    """Addresses of the vendors in the sandbox at ``base``."""
+    return Endpoints(
+        yahoo_proxy=base,
+        fred_url=f"{base}/fred",
+        alpha_vantage_url=base,
+        slack_url=f"{base}/api/",
+        rss_feeds=tuple(f"{base}/rss/{feed}.xml" for feed in ("markets", "companies", "korea")),
+    )
+
+
+def _default(variable: str) -> Any:
+    field = next(f for f in Settings.model_fields.values() if f.alias == variable)
+    return field.get_default(call_default_factory=True)
+
+
 def _content(source: str, shipped: str) -> bytes:
     """Bytes of a setting that is a file, a list or (empty) a shipped file."""
     if not source:
@@ -444,12 +506,17 @@ def _content(source: str, shipped: str) -> bytes:
 
 def _explain(error: ValidationError) -> str:
     lines = ["the settings are not usable:"]
-    for problem in error.errors():
-        name = str(problem["loc"][0]) if problem["loc"] else "settings"
-        field = next((f for f in Settings.model_fields.values() if f.alias == name), None)
-        is_secret = name == "QUANT_RSS_FEEDS" or (
-            field is not None and field.annotation is SecretStr
-        )
-        shown = "" if is_secret or not problem["loc"] else f" = {problem['input']!r}"
-        lines.append(f"  {name}{shown}: {problem['msg'].removeprefix('Value error, ')}")
+    for problem in _problems(error):
+        shown = f" = {problem.shown}" if problem.shown else ""
+        lines.append(f"  {problem.name or 'settings'}{shown}: {problem.message}")
     return "\n".join(lines)
+
+
+def _problems(error: ValidationError) -> list[SettingProblem]:
+    found = []
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        is_hidden = not name or name == "QUANT_RSS_FEEDS" or name in secret_variables()
+        shown = "" if is_hidden else repr(problem["input"])
+        found.append(SettingProblem(name, shown, problem["msg"].removeprefix("Value error, ")))
+    return found

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from quant_assets.cli.dead_letter_commands import dead_letters
+from quant_assets.cli.doctor_commands import doctor
 from quant_assets.cli.events_commands import events
 from quant_assets.cli.notify_commands import notify
 from quant_assets.cli.options import ASSET, DATA, DATE, MARKET, PROFILE
@@ -23,6 +24,7 @@ def quant() -> None:
 
 
 quant.add_command(dead_letters)
+quant.add_command(doctor)
 quant.add_command(events)
 quant.add_command(notify)
 quant.add_command(quarantine)

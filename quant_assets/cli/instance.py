@@ -6,6 +6,7 @@ line that ``quant setup`` keeps in ``.env``, which Dagster reads from the workin
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from quant_assets.errors import BadConfigurationError
@@ -22,7 +23,18 @@ def open_profile(profile: str | None = None, data: Path | None = None) -> Settin
     """
     from dotenv import dotenv_values
 
-    for name, value in dotenv_values(ENV_FILE).items():
+    enter_environment(dotenv_values(ENV_FILE), profile, data)
+    values = read_settings(DAGSTER_HOME=None)
+    os.environ["DAGSTER_HOME"] = str(prepare(values))
+    settings.cache_clear()
+    return values
+
+
+def enter_environment(
+    lines: Mapping[str, str | None], profile: str | None, data: Path | None
+) -> None:
+    """Put the ``lines`` of ``.env``, then what was asked for, into the environment."""
+    for name, value in lines.items():
         if value is not None and name != "DAGSTER_HOME":
             os.environ.setdefault(name, value)
     if data is not None:
@@ -33,10 +45,6 @@ def open_profile(profile: str | None = None, data: Path | None = None) -> Settin
     for name in ("QUANT_HOME", "QUANT_DATA_ROOT"):
         if os.environ.get(name):
             os.environ[name] = str(Path(os.environ[name]).absolute())
-    values = read_settings(DAGSTER_HOME=None)
-    os.environ["DAGSTER_HOME"] = str(prepare(values))
-    settings.cache_clear()
-    return values
 
 
 def prepare(values: Settings) -> Path:

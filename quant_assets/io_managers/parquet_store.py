@@ -177,16 +177,25 @@ class ParquetStore:
         result: pa.Table = merged.to_arrow().cast(new.schema.remove_metadata()).combine_chunks()
         return result
 
+    def owner(self) -> str | None:
+        """The profile whose data the root holds, None if nothing was stored yet."""
+        try:
+            return (self.root / ".profile").read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+
+    def demand_own(self) -> None:
+        """Raise ``BadConfigurationError`` if the root holds another profile's data."""
+        self._check_profile(claim=False)
+
     def _check_profile(self, *, claim: bool = True) -> None:
         """Refuse a root that holds another profile's data; the first writer claims it."""
         if self._is_checked:
             return
-        marker = self.root / ".profile"
-        try:
-            owner = marker.read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
+        owner = self.owner()
+        if owner is None:
             if claim:
-                marker.write_text(self.profile + "\n", encoding="utf-8")
+                (self.root / ".profile").write_text(self.profile + "\n", encoding="utf-8")
             return
         if owner != self.profile:
             raise BadConfigurationError(

@@ -58,16 +58,29 @@ def send(
             f"mail: it cannot be written ({type(error).__name__}: {_clean(server, str(error))}): "
             "check QUANT_MAIL_FROM and QUANT_MAIL_TO"
         ) from None
+    with _logged_in(server) as smtp:
+        refused = smtp.send_message(mail, server.sender, server.recipients)
+    for recipient, (code, answer) in refused.items():
+        said = _said(server, code, answer)
+        LOG.warning("mail: %s does not take %s (%s)", server.address, recipient, said)
+
+
+def probe(server: MailServer) -> None:
+    """Connect and log in without sending; raises as ``send`` does."""
+    with _logged_in(server) as smtp:
+        smtp.noop()
+
+
+@contextmanager
+def _logged_in(server: MailServer) -> "Iterator[smtplib.SMTP]":
+    """A connection on which a mail can be handed in, its errors explained."""
     until = time.monotonic() + TOTAL_SECONDS
     with _explained(server), _connected(server, until) as smtp:
         if server.username:
             _hurry(smtp, until)
             smtp.login(server.username, server.password)
         _hurry(smtp, until)
-        refused = smtp.send_message(mail, server.sender, server.recipients)
-    for recipient, (code, answer) in refused.items():
-        said = _said(server, code, answer)
-        LOG.warning("mail: %s does not take %s (%s)", server.address, recipient, said)
+        yield smtp
 
 
 def compose(

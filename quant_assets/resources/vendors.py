@@ -97,12 +97,11 @@ class AlphaVantageResource(SettingsResource):
 
         ``now`` is the clock that decides which day it is.
         """
-        from quant_assets.vendors.daily_quota import DailyQuota
+        from quant_assets.vendors.daily_quota import DailyQuota, quota_path
 
         settings = self.settings()
         limit = settings.alpha_vantage_daily_calls
-        path = settings.home_dir / "cache" / "alpha_vantage_quota.json"
-        return None if limit is None else DailyQuota(path, limit, now)
+        return None if limit is None else DailyQuota(quota_path(settings.home_dir), limit, now)
 
     def reached(self) -> "ReachedTimes":
         """Until when each ticker was asked for, where not all can be each hour."""

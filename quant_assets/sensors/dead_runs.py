@@ -6,7 +6,7 @@ vendor's pool, for which later runs would wait.
 """
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -164,22 +164,36 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     for a process of this machine: Dagster knows one code server a location.
     """
     closed = []
+    for run in dead_runs(instance):
+        if is_of_command(run):
+            close_run(run, instance, "the command that ran it died")
+        else:
+            _close_launched(run, instance)
+        closed.append(run.run_id)
+    return closed
+
+
+def dead_runs(instance: dg.DagsterInstance) -> Iterator[dg.DagsterRun]:
+    """The unfinished runs of this machine whose process has died; see ``close_dead_runs``."""
     unfinished = [
         dg.DagsterRunStatus.STARTING,
         dg.DagsterRunStatus.STARTED,
         dg.DagsterRunStatus.CANCELING,
     ]
     for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
-        # A re-execution has the tags of the run that it repeats, not its process.
-        is_of_command = run.parent_run_id is None
-        if is_of_command and run.tags.get(naming.TAG_HOST) == platform.node():
+        if is_of_command(run):
             if not is_alive(int(run.tags.get(naming.TAG_PID, 0))):
-                close_run(run, instance, "the command that ran it died")
-                closed.append(run.run_id)
+                yield run
         elif TAG_LAUNCHED in run.tags and _has_died(run, instance):
-            _close_launched(run, instance)
-            closed.append(run.run_id)
-    return closed
+            yield run
+
+
+def is_of_command(run: dg.DagsterRun) -> bool:
+    """Whether a command on this machine executes the run itself.
+
+    A re-execution has the tags of the run that it repeats, not its process.
+    """
+    return run.parent_run_id is None and run.tags.get(naming.TAG_HOST) == platform.node()
 
 
 def close_run(

@@ -23,6 +23,11 @@ roll over at midnight New York time; counting by another day could only start to
 and then the vendor's own refusal ends the day here too (``exhaust``)."""
 
 
+def quota_path(home: Path) -> Path:
+    """Where the calls of a profile are counted."""
+    return home / "cache" / "alpha_vantage_quota.json"
+
+
 @dataclass(frozen=True)
 class _Count:
     """What is known of a day: calls spent, and whether the vendor said that none is left."""

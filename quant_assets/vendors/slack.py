@@ -117,7 +117,7 @@ class SlackClient:
         keys: Sequence[str],
     ) -> None:
         """Replace a message. To do it twice does no harm."""
-        channel_id = self._channel_id(channel)
+        channel_id = self.channel_id(channel)
         self._ask(
             "chat.update",
             lambda: self._web.chat_update(
@@ -132,7 +132,7 @@ class SlackClient:
 
     def upload(self, channel: str, thread_ts: str, name: str, title: str, content: bytes) -> None:
         """Upload a file into a thread; ``name`` is what ``told`` finds."""
-        channel_id = self._channel_id(channel)
+        channel_id = self.channel_id(channel)
         reserved = self._read(
             "files.getUploadURLExternal",
             lambda: self._web.files_getUploadURLExternal(filename=name, length=len(content)),
@@ -157,7 +157,7 @@ class SlackClient:
 
         Files stand as ``file:<name>``. ``channel`` may be a name.
         """
-        channel_id = self._channel_id(channel)
+        channel_id = self.channel_id(channel)
         found: dict[str, str] = {}
         for message in self._messages(
             "conversations.replies",
@@ -182,7 +182,7 @@ class SlackClient:
 
         ``oldest`` (seconds since 1970) ends the search earlier.
         """
-        channel_id = self._channel_id(channel)
+        channel_id = self.channel_id(channel)
         for message in self._messages(
             "conversations.history",
             lambda cursor: self._web.conversations_history(
@@ -199,8 +199,11 @@ class SlackClient:
                 return channel_id, str(message["ts"])
         return None
 
-    def _channel_id(self, channel: str) -> str:
-        """Id of a channel; only ``chat.postMessage`` understands names."""
+    def channel_id(self, channel: str) -> str:
+        """Id of a channel; only ``chat.postMessage`` understands names.
+
+        Raises ``SlackRefusedError`` for a name that the bot does not see.
+        """
         if _CHANNEL_ID.fullmatch(channel):
             return channel
         if channel in self._channel_ids:
