@@ -8,6 +8,8 @@ import psycopg2
 import pytest
 import yaml
 
+from quant_assets.cli.doctor import instance_checks
+from quant_assets.settings import Settings
 from quant_assets_tests.postgres import CHECKOUT, postgres, write_dagster_yaml
 
 
@@ -52,3 +54,19 @@ def test_a_server_is_gone_after_its_test() -> None:
         psycopg2.connect(address).close()
     with pytest.raises(psycopg2.OperationalError):
         psycopg2.connect(address)
+
+
+def test_the_doctor_sees_whether_the_tables_are_current(uri: str, tmp_path: Path) -> None:
+    write_dagster_yaml(tmp_path, uri)
+    settings = Settings(QUANT_HOME=str(tmp_path))  # type: ignore[call-arg,arg-type]
+    assert [found.status for found in instance_checks.databases(settings)] == ["ok"]
+    opened = instance_checks.OpenInstance(tmp_path)
+    assert instance_checks.schema(opened).status == "ok"
+    assert instance_checks.dead(opened).status == "ok"
+    with psycopg2.connect(uri) as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE alembic_version SET version_num = 'old' RETURNING 1")
+        assert cursor.fetchall()
+    connection.close()
+    finding = instance_checks.schema(opened)
+    assert finding.status == "fail"
+    assert "dagster instance migrate" in finding.remedy

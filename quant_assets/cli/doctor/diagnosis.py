@@ -26,6 +26,8 @@ from quant_assets.settings import Endpoints, SettingProblem, Settings, setting_p
 
 DECISIVE = {"QUANT_PROFILE", "QUANT_HOME", "QUANT_DATA_ROOT", "QUANT_SANDBOX_DATA"}
 """Without these nobody knows which instance and data are meant: nothing else is looked at."""
+IMPORT_SECONDS = 30.0
+"""What Dagster's import may take on a slow machine, beside the answer of a database."""
 _NETWORK = "check the network, the address and the proxy variables"
 _FILES = "see what the message names, and .env.example for the form of each file"
 
@@ -49,7 +51,8 @@ def diagnose(wishes: Wishes) -> tuple[Report, bool]:
     values, problems = _settings(file)
     checks = [*_about_settings(file, user, values, problems), *_about_versions()]
     if values is not None:
-        checks += _about_profile(values, user, file.values, has_problems=bool(problems))
+        checks += _about_places(values, user, file.values)
+        checks += _about_instance(values, wishes.seconds, has_problems=bool(problems))
         checks += _about_others(values, wishes)
     checks += _about_reference(values)
     secrets = (*settings_checks.secrets_in(os.environ, file.values), *_secrets(values))
@@ -136,8 +139,8 @@ def _lock_file() -> Path:
     return checkout() / "requirements.lock"
 
 
-def _about_profile(
-    values: Settings, user: Mapping[str, str], lines: Mapping[str, str], *, has_problems: bool
+def _about_places(
+    values: Settings, user: Mapping[str, str], lines: Mapping[str, str]
 ) -> Iterator[Check]:
     group = places.PLACES
     writable = "make the directory readable and writable, or name another"
@@ -153,23 +156,28 @@ def _about_profile(
     )
     for name, look in looks:
         yield Check(group, name, look, writable)
+
+
+def _about_instance(values: Settings, seconds: float, *, has_problems: bool) -> Iterator[Check]:
+    """The instance's storage may be a server that does not answer: hence a limit."""
     opened = instance_checks.OpenInstance(values.home_dir)
     group = instance_checks.INSTANCE
     remedy = "check dagster.yaml and the database that it names"
-    looks = (
+    looks: tuple[tuple[str, Callable[[], Found]], ...] = (
         ("databases", partial(instance_checks.databases, values)),
         ("schema", partial(instance_checks.schema, opened)),
         ("unfinished runs", partial(instance_checks.dead, opened)),
         ("daemon", partial(instance_checks.daemon, opened)),
     )
     for name, look in looks:
-        yield Check(group, name, look, remedy)
+        yield Check(group, name, look, remedy, seconds + IMPORT_SECONDS)
     if has_problems:
         wrong = group.skip("code location", "it loads the settings, of which some are wrong")
         yield Check(group, "code location", lambda: wrong, "")
     else:
         loads = partial(instance_checks.code_location, values)
-        yield Check(group, "code location", loads, "mend what the message names")
+        mend = "mend what the message names"
+        yield Check(group, "code location", loads, mend, seconds + IMPORT_SECONDS)
 
 
 def _about_others(values: Settings, wishes: Wishes) -> Iterator[Check]:

@@ -33,6 +33,8 @@ def databases(settings: Settings) -> list[Finding]:
     """Whether SQLite can read its files; read-only, so that nothing changes."""
     paths = [settings.home_dir / name for name in DATABASES]
     there = [path for path in paths if path.exists()]
+    if _names_storage(settings.home_dir):
+        return [INSTANCE.ok("databases", "on the server that dagster.yaml names: see schema")]
     if not there:
         return [INSTANCE.skip("databases", "no SQLite file yet: the first run makes them")]
     broken = [found for path in there if (found := _broken(path)) is not None]
@@ -85,11 +87,17 @@ class OpenInstance:
 
     def is_begun(self) -> bool:
         """Whether the instance has storage: on a server that it names, or files."""
-        configuration = self._home / "dagster.yaml"
-        if not configuration.is_file():
+        if not (self._home / "dagster.yaml").is_file():
             return False
-        names_storage = _STORAGE.search(configuration.read_text(encoding="utf-8"))
-        return bool(names_storage) or any((self._home / name).exists() for name in DATABASES)
+        return _names_storage(self._home) or any((self._home / n).exists() for n in DATABASES)
+
+
+def _names_storage(home: Path) -> bool:
+    """Whether the instance's ``dagster.yaml`` keeps its storage elsewhere than in files here."""
+    configuration = home / "dagster.yaml"
+    if not configuration.is_file():
+        return False
+    return _STORAGE.search(configuration.read_text(encoding="utf-8")) is not None
 
 
 def _on(
