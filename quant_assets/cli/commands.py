@@ -14,6 +14,7 @@ from quant_assets.cli.events_commands import events
 from quant_assets.cli.notify_commands import notify
 from quant_assets.cli.options import ASSET, DATA, DATE, MARKET, PROFILE
 from quant_assets.cli.repair_commands import quarantine, raw, rebuild
+from quant_assets.cli.status_commands import status
 from quant_assets.errors import BadConfigurationError
 from quant_assets.markets import MARKETS, market
 
@@ -30,6 +31,7 @@ quant.add_command(notify)
 quant.add_command(quarantine)
 quant.add_command(raw)
 quant.add_command(rebuild)
+quant.add_command(status)
 
 
 @quant.command()

@@ -6,6 +6,7 @@ line that ``quant setup`` keeps in ``.env``, which Dagster reads from the workin
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +17,14 @@ ENV_FILE = Path(".env")
 
 
 def open_profile(profile: str | None = None, data: Path | None = None) -> Settings:
-    """Settle which profile this process works on and prepare its instance.
+    """Settle which profile this process works on and prepare its instance."""
+    values = look_at_profile(profile, data)
+    prepare(values)
+    return values
+
+
+def look_at_profile(profile: str | None = None, data: Path | None = None) -> Settings:
+    """Settle which profile this process works on; nothing is written.
 
     The variables of ``.env`` are put into the environment (those set there come first), then
     ``--profile`` and ``--data``, so that child processes see the same settings.
@@ -25,7 +33,7 @@ def open_profile(profile: str | None = None, data: Path | None = None) -> Settin
 
     enter_environment(dotenv_values(ENV_FILE), profile, data)
     values = read_settings(DAGSTER_HOME=None)
-    os.environ["DAGSTER_HOME"] = str(prepare(values))
+    os.environ["DAGSTER_HOME"] = str(values.home_dir)
     settings.cache_clear()
     return values
 
@@ -45,6 +53,16 @@ def enter_environment(
     for name in ("QUANT_HOME", "QUANT_DATA_ROOT"):
         if os.environ.get(name):
             os.environ[name] = str(Path(os.environ[name]).absolute())
+
+
+def has_instance(home: Path) -> bool:
+    """Whether an instance of Dagster was ever used in ``home``: opening another would make one."""
+    try:
+        configured = (home / "dagster.yaml").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+    is_elsewhere = re.search(r"^(storage|run_storage):", configured, re.MULTILINE) is not None
+    return is_elsewhere or (home / "history").is_dir()
 
 
 def prepare(values: Settings) -> Path:

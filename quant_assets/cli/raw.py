@@ -15,17 +15,10 @@ from quant_assets.cli.show import output
 from quant_assets.cli.tasks import Task
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore
-from quant_assets.markets import MARKETS
-from quant_assets.naming import TAG_REBUILD, market_job
+from quant_assets.jobs import FETCHED
+from quant_assets.naming import TAG_REBUILD
 from quant_assets.settings import Settings
 from quant_assets.vendors.archive import Manifest, RawArchive, UnreadableArchiveError
-
-JOBS = {
-    **{f"{key}/prices": market_job(key, "price") for key in MARKETS},
-    "macro/observations": "macro_sync",
-    "news/articles": "news_crawl",
-}
-"""The job of each asset that is fetched from a vendor."""
 
 
 def _archive(values: Settings) -> RawArchive:
@@ -82,7 +75,7 @@ def rebuild_partitions(values: Settings, asset: str, first: str, last: str) -> b
     keys = _partitions(values, asset, first, last)
     is_complete = True
     for stretch in stretches(keys, archive.manifests(asset)):
-        task = Task(JOBS[asset], (asset,), stretch[0], stretch[-1], len(stretch))
+        task = Task(FETCHED[asset], (asset,), stretch[0], stretch[-1], len(stretch))
         outcome = execute(task, str(uuid.uuid4()), {TAG_REBUILD: "true"})
         if outcome.reason:
             is_complete = False
@@ -112,9 +105,9 @@ def _partitions(values: Settings, asset: str, first: str, last: str) -> list[str
 
 
 def _demand_fetched(asset: str) -> None:
-    if asset not in JOBS:
+    if asset not in FETCHED:
         raise BadConfigurationError(
-            f"{asset} is not fetched from a vendor; these are: {', '.join(JOBS)}"
+            f"{asset} is not fetched from a vendor; these are: {', '.join(FETCHED)}"
         )
 
 

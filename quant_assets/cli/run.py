@@ -21,12 +21,12 @@ from quant_assets.cli.command_thread import CommandThread, command_thread
 from quant_assets.cli.execute import Outcome, run_tasks
 from quant_assets.cli.pictures import save_pictures
 from quant_assets.cli.plan import Planner
-from quant_assets.cli.raw import JOBS
 from quant_assets.cli.show import print_recommendations
 from quant_assets.cli.spans import Span, span_of
 from quant_assets.cli.tasks import Task
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
+from quant_assets.jobs import FETCHED
 from quant_assets.markets import Market
 from quant_assets.sandbox import locate
 from quant_assets.sandbox.slack_export import publish
@@ -167,7 +167,7 @@ def _newest_sessions(store: ParquetStore, spans: Sequence[Span]) -> dict[str, st
 def _print_quarantine(console: Console, store: ParquetStore) -> None:
     """Say how many rows of each fetched asset are held back, if any."""
     counts = {}
-    for asset in JOBS:
+    for asset in FETCHED:
         quarantine = Quarantine(store, asset)
         counts[asset] = len(quarantine.held(quarantine.partitions()))
     if told := ", ".join(f"{count} of {asset}" for asset, count in counts.items() if count):

@@ -321,6 +321,30 @@ class ParquetStore:
             facts.get("profile", ""),
         )
 
+    def columns(self, asset: str, partition: str, names: Sequence[str]) -> dict[str, list[object]]:
+        """Values of a few columns of a stored partition, without pandas and without its contract.
+
+        For looking: it costs a tenth of ``read``. Raises ``MissingPartitionError``, and
+        ``BadDataError`` for a file that cannot be read or has no such column.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._check_profile(claim=False)
+        path = self.path(asset, partition)
+        try:
+            with pq.ParquetFile(path) as file:
+                if absent := sorted(set(names) - set(file.schema_arrow.names)):
+                    raise ValueError(f"there is no column {', '.join(absent)}")
+                values: dict[str, list[object]] = file.read(columns=list(names)).to_pydict()
+        except FileNotFoundError:
+            raise MissingPartitionError(
+                f"{asset}: partition {partition} is not stored ({path})"
+            ) from None
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise BadDataError(_corrupt(asset, path, error)) from error
+        return values
+
     def list_partitions(self, asset: str) -> list[str]:
         """Keys of the stored partitions, ascending; for people, not for the path of data."""
         folder = self._folder(asset)

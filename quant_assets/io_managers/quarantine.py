@@ -81,6 +81,16 @@ class Quarantine:
         frame = self.read(partitions)
         return frame[frame["state"] == HELD].reset_index(drop=True)
 
+    def count_held(self, partitions: Iterable[str]) -> int:
+        """How many rows of ``partitions`` are refused; a damaged file counts as one."""
+        count = 0
+        for key in partitions:
+            try:
+                count += self._store.columns(self._folder, key, ["state"])["state"].count(HELD)
+            except BadDataError:
+                count += 1
+        return count
+
     def sift(self, held: Sequence[Held]) -> tuple[list[Held], list[Held]]:
         """Those of ``held`` that stay refused, and those that were released with these values."""
         known = self.read(sorted({one.partition for one in held} & set(self.partitions())))

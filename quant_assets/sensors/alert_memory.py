@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import msgspec
 
+from quant_assets.errors import BadDataError
 from quant_assets.notices.incidents import Incident
 from quant_assets.sensors.alert_runs import RunsSeen
 
@@ -43,14 +44,23 @@ class MemoryFile:
 
     def load(self, log: logging.Logger) -> Memory:
         """What was kept; a record that cannot be read is begun anew."""
+        try:
+            return self.read()
+        except BadDataError as error:
+            log.error("%s; it is begun anew", error)
+            return Memory()
+
+    def read(self) -> Memory:
+        """What was kept. Raises ``BadDataError`` if it cannot be read."""
         self._text = self._storage.get_cursor_values({KEY}).get(KEY, "")
         if not self._text:
             return Memory()
         try:
             return msgspec.json.decode(self._text, type=Memory)
         except msgspec.MsgspecError as error:
-            log.error("the record of incidents (%s) is not readable, begun anew: %s", KEY, error)
-            return Memory()
+            raise BadDataError(
+                f"the record of incidents ({KEY}) is not readable: {error}"
+            ) from error
 
     def keep(self, memory: Memory) -> None:
         """Write the record if it differs from what is there."""

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from quant_assets.errors import QuotaExhaustedError
+from quant_assets.errors import BadDataError, QuotaExhaustedError
 from quant_assets.vendors.archive_files import write_whole
 
 RESET_ZONE = ZoneInfo("America/New_York")
@@ -69,6 +69,23 @@ class DailyQuota:
         except QuotaExhaustedError:
             return 0
 
+    def peek(self) -> int:
+        """Calls left today, without lock or repair: for whoever only looks.
+
+        Raises ``BadDataError`` where the count cannot be read, which then allows none.
+        """
+        try:
+            count = self._kept()
+        except FileNotFoundError:
+            return self._limit
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadDataError(
+                f"the day's calls in {self._path} cannot be read: {error}"
+            ) from error
+        if count.day < self._today().isoformat():
+            return self._limit
+        return 0 if count.is_exhausted else max(0, self._limit - count.spent)
+
     def resets_at(self) -> datetime:
         """When the next day of the vendor begins, UTC."""
         tomorrow = self._today() + timedelta(days=1)
@@ -99,10 +116,7 @@ class DailyQuota:
         """
         today = self._today().isoformat()
         try:
-            content = json.loads(self._path.read_bytes())
-            kept = _Count(str(content["day"]), int(content["spent"]), bool(content["is_exhausted"]))
-            if date.fromisoformat(kept.day) > self._today() + timedelta(days=1):
-                raise ValueError("a day that has not come: the clock was wrong")
+            kept = self._kept()
         except FileNotFoundError:
             return _Count(today)
         except (ValueError, KeyError, TypeError):
@@ -110,6 +124,14 @@ class DailyQuota:
             self._write(damaged)
             return damaged
         return kept if kept.day >= today else _Count(today)
+
+    def _kept(self) -> _Count:
+        """The count as it stands in the file, of whatever day."""
+        content = json.loads(self._path.read_bytes())
+        kept = _Count(str(content["day"]), int(content["spent"]), bool(content["is_exhausted"]))
+        if date.fromisoformat(kept.day) > self._today() + timedelta(days=1):
+            raise ValueError("a day that has not come: the clock was wrong")
+        return kept
 
     def _write(self, count: _Count) -> None:
         write_whole(self._path, json.dumps(asdict(count)).encode())
