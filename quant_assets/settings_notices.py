@@ -22,8 +22,8 @@ class NoticeSettings(BaseSettings):
         default_factory=dict, alias="QUANT_SLACK_ALERT_CHANNELS"
     )
     ui_url: str = Field("http://127.0.0.1:3000", pattern=r"^https?://\S+$", alias="QUANT_UI_URL")
-    recommendations_deadline_minutes: int = Field(
-        180, ge=1, le=1440, alias="QUANT_RECOMMENDATIONS_DEADLINE_MINUTES"
+    recommendations_deadline_minutes: int | None = Field(
+        None, ge=1, le=1440, alias="QUANT_RECOMMENDATIONS_DEADLINE_MINUTES"
     )
 
     smtp_host: str = Field("", alias="QUANT_SMTP_HOST")

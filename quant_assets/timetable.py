@@ -25,10 +25,12 @@ RSS_LOOK_BACK = timedelta(hours=23)
 MOST_CATCH_UPS = 3
 """Runs that a tick asks for to catch up, and times that it does so for one partition."""
 WEEK = tuple(range(7))
+MOST_TICKS = 30
+"""So many ticks after its start a partition is due at the latest: Korea was closed for ten days."""
 
 
 class Ticks(Protocol):
-    """When a schedule ticks: ``cron`` in ``zone`` for Dagster, and the tick ``before`` one."""
+    """When a schedule ticks: ``cron`` in ``zone`` for Dagster, and the ticks beside a moment."""
 
     @property
     def cron(self) -> str:
@@ -40,6 +42,9 @@ class Ticks(Protocol):
 
     def before(self, tick: datetime) -> datetime:
         """The tick before ``tick``, UTC."""
+
+    def after(self, moment: datetime) -> datetime:
+        """The first tick after ``moment``, UTC."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,16 @@ class Weekly:
                 return found
             day -= timedelta(days=1)
 
+    def after(self, moment: datetime) -> datetime:
+        """The first tick after ``moment``, UTC."""
+        zone = ZoneInfo(self.zone)
+        day = moment.astimezone(zone).date()
+        while True:
+            found = datetime.combine(day, self.at, zone).astimezone(UTC)
+            if day.weekday() in self.days and found > moment:
+                return found
+            day += timedelta(days=1)
+
 
 @dataclass(frozen=True)
 class Hourly:
@@ -83,6 +98,11 @@ class Hourly:
         """The tick before ``tick``, UTC."""
         found = tick.astimezone(UTC).replace(minute=self.minute, second=0, microsecond=0)
         return found if found < tick else found - timedelta(hours=1)
+
+    def after(self, moment: datetime) -> datetime:
+        """The first tick after ``moment``, UTC."""
+        found = moment.astimezone(UTC).replace(minute=self.minute, second=0, microsecond=0)
+        return found if found > moment else found + timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -154,6 +174,19 @@ def decide(rule: Rule, tick: datetime, known: Known) -> Decision:
     parts = key_ranges(due, asked) + key_ranges(recent, missed, MOST_CATCH_UPS)[:MOST_CATCH_UPS]
     runs = tuple((part[0], part[-1]) for part in parts)
     return Decision(runs, "" if runs else _why_nothing(start, tick, due, known))
+
+
+def first_asked(rule: Rule, key: str, since: datetime) -> datetime | None:
+    """The tick of ``rule`` at which a partition becomes due; None if none after ``since`` names it.
+
+    ``since``: the partition's start.
+    """
+    tick = rule.ticks.after(since)
+    for _ in range(MOST_TICKS):
+        if key in rule.due(rule.ticks.before(tick), tick):
+            return tick
+        tick = rule.ticks.after(tick)
+    return None
 
 
 def _is_free(key: str, known: Known) -> bool:

@@ -8,8 +8,9 @@ These checks are not part of any job: a run that makes last year's sessions says
 The sensor ``freshness`` evaluates them by the clock; by hand each can be executed in the UI.
 """
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 
 import dagster as dg
@@ -25,46 +26,43 @@ from quant_assets.domain.freshness import (
 )
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import MARKETS, Market
-from quant_assets.naming import CHECK_FRESHNESS
+from quant_assets.naming import CHECK_FRESHNESS, market_job
 from quant_assets.partitions import HOUR_FORMAT, SESSION_FORMAT
 from quant_assets.resources import ClockResource, SettingsResource, StoreResource
 from quant_assets.settings import Settings
+from quant_assets.timetable import Rule, first_asked, rules
 
-SESSION_ASSETS = (
-    "prices",
-    "technical_indicators",
-    "technical_score",
-    "news_sentiment",
-    "recommendations",
-)
+ANALYSIS = ("technical_indicators", "technical_score", "news_sentiment", "recommendations")
 NEWS_ASSETS = ("news/articles", "news/article_sentiment")
 MACRO_ASSETS = ("macro/observations", "macro/regime")
-NEWS_GRACE = timedelta(hours=1)
-"""From the end of an hour: the crawl of the next one does what one missed."""
-MACRO_GRACE = timedelta(hours=6)
-"""From the end of a release day at 06:00 UTC; Korea and Europe are awake by then."""
 
 
 def watched_assets() -> list[str]:
     """Names of the assets whose freshness is watched: all that are made by the calendar."""
-    markets = [f"{key}/{name}" for key in MARKETS for name in SESSION_ASSETS]
+    markets = [f"{key}/{name}" for key in MARKETS for name in ("prices", *ANALYSIS)]
     return [*markets, *NEWS_ASSETS, *MACRO_ASSETS]
 
 
 def timetables(values: Settings) -> dict[str, Timetable]:
     """The timetable of every watched asset, by its name.
 
-    In a replay nothing is due after the last recorded session.
+    A partition is due when its schedule has asked for it and its patience is over, whoever makes
+    it. In a replay nothing is due after the last recorded session.
     """
+    asks = rules(has_alpha_vantage=values.has_alpha_vantage, news_start=values.news_start)
     tables: dict[str, Timetable] = {}
     ends = []
     for market in MARKETS.values():
-        table = session_timetable(market, values)
-        ends.append(table.last)
-        tables |= {f"{market.key}/{name}": table for name in SESSION_ASSETS}
+        last = _last_listed(market, values)
+        ends.append(last)
+        price = asks[market_job(market.key, "price")]
+        tables[f"{market.key}/prices"] = _sessions(market, price, last)
+        analysis = session_timetable(market, values)
+        tables |= {f"{market.key}/{name}": analysis for name in ANALYSIS}
     end = max(ends) if values.replayed_data is not None and all(ends) else ""
     hours = Regular(
-        grace=NEWS_GRACE,
+        grace=asks["news_crawl"].patience,
+        asked=_asked(asks["news_crawl"], HOUR_FORMAT),
         first=values.news_start.strftime(f"{SESSION_FORMAT}-00"),
         last=f"{end}-00" if end else "",
         length=timedelta(hours=1),
@@ -72,7 +70,8 @@ def timetables(values: Settings) -> dict[str, Timetable]:
         form=HOUR_FORMAT,
     )
     days = Regular(
-        grace=MACRO_GRACE,
+        grace=asks["macro_sync"].patience,
+        asked=_asked(asks["macro_sync"], SESSION_FORMAT),
         last=end,
         length=timedelta(days=1),
         ends=RELEASE_DAY_ENDS,
@@ -82,23 +81,43 @@ def timetables(values: Settings) -> dict[str, Timetable]:
 
 
 def session_timetable(market: Market, values: Settings) -> Sessions:
-    """When the sessions of a market are due: ``QUANT_RECOMMENDATIONS_DEADLINE_MINUTES``.
+    """When the analysis of a market's sessions is due.
 
-    Nothing is due after the last day on which a symbol of the universe was listed.
+    As its schedule says, or ``QUANT_RECOMMENDATIONS_DEADLINE_MINUTES`` after the close.
     """
-    wanted = timedelta(minutes=values.recommendations_deadline_minutes)
+    last = _last_listed(market, values)
+    minutes = values.recommendations_deadline_minutes
+    if minutes is None:
+        return _sessions(market, rules()[market_job(market.key, "combined_analysis")], last)
+    grace = max(timedelta(0), timedelta(minutes=minutes) - market.vendor_delay)
+    return Sessions(grace=grace, market=market, last=last)
+
+
+def _sessions(market: Market, rule: Rule, last: str) -> Sessions:
+    return Sessions(
+        grace=rule.patience, asked=_asked(rule, SESSION_FORMAT), market=market, last=last
+    )
+
+
+def _asked(rule: Rule, form: str) -> Callable[[str], datetime | None]:
+    """When a rule's schedule asks for a partition whose key is a start in UTC."""
+
+    @cache
+    def asked(key: str) -> datetime | None:
+        return first_asked(rule, key, datetime.strptime(key, form).replace(tzinfo=UTC))
+
+    return asked
+
+
+def _last_listed(market: Market, values: Settings) -> str:
+    """The last session in which a symbol of the universe was listed, empty where it goes on."""
     ends = [listing.delisted_on for listing in values.universe(market.key)]
     last = max((day for day in ends if day is not None), default=None)
     if last is None or None in ends:
-        return Sessions(grace=_grace(market, wanted), market=market)
+        return ""
     while not market.is_session(last):
         last -= timedelta(days=1)
-    return Sessions(grace=_grace(market, wanted), market=market, last=last.isoformat())
-
-
-def _grace(market: Market, deadline: timedelta) -> timedelta:
-    """From the moment when a session's bars count to ``deadline`` after its close."""
-    return max(timedelta(0), deadline - market.vendor_delay)
+    return last.isoformat()
 
 
 def look(store: ParquetStore, asset: str, timetable: Timetable, now: datetime) -> Freshness:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from quant_assets import naming
 from quant_assets.checks.freshness import watched_assets
 from quant_assets.cli.status_data import Successes, assets_of, quarantined, quota
 from quant_assets.cli.status_house import House, NoInstanceError, instance_of, said
@@ -36,7 +37,7 @@ from quant_assets.notices.incidents import SEVERITIES
 from quant_assets.sensors import alert_sources as sources
 from quant_assets.sensors.alert_memory import MemoryFile
 from quant_assets.sensors.common import UNFINISHED
-from quant_assets.sensors.dead_runs import TAG_MAX_RUNTIME, dead_runs
+from quant_assets.sensors.dead_runs import dead_runs
 from quant_assets.settings import Settings
 
 MAX_RUNS = 200
@@ -193,7 +194,7 @@ def _run(record: dg.RunRecord, now: datetime, dead: set[str]) -> RunState:
         if started is None
         else datetime.fromtimestamp(started, UTC)
     ).replace(microsecond=0)
-    own = run.tags.get(TAG_MAX_RUNTIME, "")
+    own = run.tags.get(naming.TAG_MAX_RUNTIME, "")
     longest = timedelta(seconds=int(own)) if own.isdecimal() else LONGEST_RUN
     is_dead = run.run_id in dead
     return RunState(

@@ -29,11 +29,13 @@ of ten years of hours has 87,000 files."""
 class Timetable(ABC):
     """When the partitions of a dataset are complete and due.
 
-    ``grace`` is the time from complete to due. Keys before ``first`` and after ``last`` do not
+    A partition is due ``grace`` after it is complete, or after somebody asks for it if that is
+    later (``asked``; None where nobody does). Keys before ``first`` and after ``last`` do not
     exist: a recording ends.
     """
 
     grace: timedelta
+    asked: Callable[[str], datetime | None] = lambda key: None
     first: str = ""
     last: str = ""
 
@@ -65,11 +67,15 @@ class Timetable(ABC):
 
     def due(self, now: datetime) -> str:
         """The newest key whose deadline has passed at ``now``."""
-        return self.newest_complete(now - self.grace)
+        key = self.newest_complete(now)
+        while self.deadline(key) > now:
+            key = self.offset(key, -1)
+        return key
 
     def deadline(self, key: str) -> datetime:
         """When a partition has to be stored."""
-        return self.complete_at(key) + self.grace
+        complete = self.complete_at(key)
+        return max(complete, self.asked(key) or complete) + self.grace
 
     def until(self, key: str, count: int) -> list[str]:
         """The ``count`` keys up to ``key``, fewer where the dataset begins; ascending."""

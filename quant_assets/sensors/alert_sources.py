@@ -4,7 +4,7 @@ Each looks at one thing and gives findings; it keeps nothing between two looks.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -61,25 +61,20 @@ def _stale(
         return None
     newest = timetable.offset(found.missing[-1], -found.behind)
     since = f"stored up to {newest}" if found.behind <= NAMED else f"none since {newest}"
-    deadline = market.vendor_delay + timetable.grace
     return Finding(
         key=f"{STALE}:{market.key}",
         severity="warning",
         title=f"{market.name}: no recommendations of {found.due}",
         text=(
-            f"{asset} is {since}. They are due {_minutes(deadline)} after the close "
-            f"(QUANT_RECOMMENDATIONS_DEADLINE_MINUTES). `quant run --market {market.key}` makes "
-            "what is missing."
+            f"{asset} is {since}. They were due at {found.deadline:%Y-%m-%d %H:%M} UTC "
+            "(QUANT_RECOMMENDATIONS_DEADLINE_MINUTES sets another time). "
+            f"`quant run --market {market.key}` makes what is missing."
         ),
         seen_at=found.deadline,
         items={key: f"no recommendations of {key}" for key in found.missing},
         link=f"{values.ui_url}/assets/{asset}?view=partitions&partition={found.due}",
         count=found.behind,
     )
-
-
-def _minutes(length: timedelta) -> str:
-    return f"{int(length.total_seconds() // 60)} minutes"
 
 
 def open_dead_letters(

@@ -109,6 +109,7 @@ def open_desk(home: Path) -> Iterator[Desk]:
         locate.record(home, sandbox)
         settings = Settings(
             QUANT_HOME=str(home),
+            QUANT_RECOMMENDATIONS_DEADLINE_MINUTES=180,
             QUANT_SMTP_HOST="127.0.0.1",
             QUANT_SMTP_PORT=port,
             QUANT_SMTP_SECURITY="none",

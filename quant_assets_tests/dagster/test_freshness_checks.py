@@ -27,7 +27,7 @@ class House:
     """An instance, a directory of data and the sensor."""
 
     def __init__(self, home: Path, instance: dg.DagsterInstance) -> None:
-        self.settings = Settings(QUANT_HOME=str(home))
+        self.settings = Settings(QUANT_HOME=str(home), QUANT_RECOMMENDATIONS_DEADLINE_MINUTES=180)
         self.instance = instance
         self.now = DUE
 
@@ -165,6 +165,34 @@ def test_no_job_evaluates_them(house: House) -> None:
     keys = defs.resolve_asset_graph().asset_check_keys
     assert set(check_keys().values()) <= set(keys)
     assert len(watched_assets()) == len(check_keys())
+
+
+@pytest.mark.parametrize(
+    ("asset", "key", "deadline"),
+    [
+        # Asked for at 09:00 UTC of the day after, given up at noon; by summer and by winter.
+        ("us/prices", "2026-11-19", "2026-11-20 12:00"),
+        ("us/prices", "2026-07-02", "2026-07-03 12:00"),
+        ("us/prices", "2026-11-27", "2026-11-28 12:00"),
+        # Decided at the open after Thanksgiving, asked for at 23:45 in Seoul.
+        ("us/recommendations", "2026-11-25", "2026-11-27 16:45"),
+        ("us/technical_score", "2026-11-27", "2026-11-30 16:45"),
+        ("kr/prices", "2026-11-30", "2026-12-01 00:00"),
+        ("kr/recommendations", "2026-11-27", "2026-11-30 01:45"),
+        # Chuseok 2017: ten days without a session.
+        ("kr/recommendations", "2017-09-29", "2017-10-10 01:45"),
+        ("macro/observations", "2026-11-26", "2026-11-27 09:00"),
+        # No tick on Saturday.
+        ("macro/regime", "2026-11-28", "2026-11-30 02:00"),
+        ("news/articles", "2026-11-30-15", "2026-11-30 16:50"),
+    ],
+)
+def test_deadlines_follow_the_schedules(asset: str, key: str, deadline: str) -> None:
+    table = timetables(Settings())[asset]
+    at = datetime.fromisoformat(deadline).replace(tzinfo=UTC)
+    assert table.deadline(key) == at
+    assert table.due(at) == key
+    assert table.due(at - timedelta(seconds=1)) < key
 
 
 def test_a_universe_that_has_ended_ends_what_is_due(tmp_path: Path) -> None:
