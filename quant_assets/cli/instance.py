@@ -14,6 +14,9 @@ from quant_assets.errors import BadConfigurationError
 from quant_assets.settings import Settings, read_settings, settings
 
 ENV_FILE = Path(".env")
+DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
+"""SQLite files of an instance below its home; each run has a small one of its own beside them."""
+_STORAGE = re.compile(r"^(storage|run_storage|event_log_storage|schedule_storage):", re.MULTILINE)
 
 
 def open_profile(profile: str | None = None, data: Path | None = None) -> Settings:
@@ -56,13 +59,21 @@ def enter_environment(
 
 
 def has_instance(home: Path) -> bool:
-    """Whether an instance of Dagster was ever used in ``home``: opening another would make one."""
-    try:
-        configured = (home / "dagster.yaml").read_text(encoding="utf-8")
-    except FileNotFoundError:
+    """Whether ``home`` has an instance with storage: on a server that it names, or files.
+
+    Opening one without would make it.
+    """
+    if not (home / "dagster.yaml").is_file():
         return False
-    is_elsewhere = re.search(r"^(storage|run_storage):", configured, re.MULTILINE) is not None
-    return is_elsewhere or (home / "history").is_dir()
+    return names_storage(home) or any((home / name).exists() for name in DATABASES)
+
+
+def names_storage(home: Path) -> bool:
+    """Whether the instance's ``dagster.yaml`` keeps its storage elsewhere than in files here."""
+    configuration = home / "dagster.yaml"
+    if not configuration.is_file():
+        return False
+    return _STORAGE.search(configuration.read_text(encoding="utf-8")) is not None
 
 
 def prepare(values: Settings) -> Path:

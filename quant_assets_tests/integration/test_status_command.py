@@ -101,7 +101,7 @@ def test_a_house_in_order(place: Place) -> None:
         3,
         3,
     )
-    assert told.deadline == datetime(2026, 12, 2, tzinfo=UTC), "that of the first of December"
+    assert told.deadline == datetime(2026, 12, 2, 12, tzinfo=UTC), "that of the 1st"
     assert told.last_success_at is not None
     advice = state_of(found, "us/recommendations")
     assert (advice.present, advice.expected, advice.degraded) == (2, 3, 1)

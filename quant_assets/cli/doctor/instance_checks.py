@@ -6,7 +6,6 @@ two threads must not walk at once.
 
 from __future__ import annotations
 
-import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,17 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quant_assets.cli.doctor.findings import Finding, Group
+from quant_assets.cli.instance import DATABASES, has_instance, names_storage
 from quant_assets.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
 
 INSTANCE = Group("instance")
-DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
-"""SQLite files below the home; each run has a small one of its own beside them."""
 LOCK_SECONDS = 1.0
 MIGRATE = "DAGSTER_HOME={home} dagster instance migrate (copy the directory before)"
-_STORAGE = re.compile(r"^(storage|run_storage|event_log_storage|schedule_storage):", re.MULTILINE)
 _one_at_a_time = threading.Lock()
 
 
@@ -33,7 +30,7 @@ def databases(settings: Settings) -> list[Finding]:
     """Whether SQLite can read its files; read-only, so that nothing changes."""
     paths = [settings.home_dir / name for name in DATABASES]
     there = [path for path in paths if path.exists()]
-    if _names_storage(settings.home_dir):
+    if names_storage(settings.home_dir):
         return [INSTANCE.ok("databases", "on the server that dagster.yaml names: see schema")]
     if not there:
         return [INSTANCE.skip("databases", "no SQLite file yet: the first run makes them")]
@@ -87,17 +84,7 @@ class OpenInstance:
 
     def is_begun(self) -> bool:
         """Whether the instance has storage: on a server that it names, or files."""
-        if not (self._home / "dagster.yaml").is_file():
-            return False
-        return _names_storage(self._home) or any((self._home / n).exists() for n in DATABASES)
-
-
-def _names_storage(home: Path) -> bool:
-    """Whether the instance's ``dagster.yaml`` keeps its storage elsewhere than in files here."""
-    configuration = home / "dagster.yaml"
-    if not configuration.is_file():
-        return False
-    return _STORAGE.search(configuration.read_text(encoding="utf-8")) is not None
+        return has_instance(self._home)
 
 
 def _on(
