@@ -1,4 +1,4 @@
-"""The crash campaign on Apache Kafka and PostgreSQL, with the broker among the victims."""
+"""The crash campaign on Apache Kafka and PostgreSQL: 300 requests, the broker among the victims."""
 
 from pathlib import Path
 
