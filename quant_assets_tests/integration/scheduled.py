@@ -25,14 +25,15 @@ class EveryMinute:
         return tick - timedelta(minutes=1)
 
 
-def last_session(_: datetime, end: datetime) -> list[str]:
-    """The last session, at every tick."""
-    return [MARKETS["us"].last_complete_session(end).isoformat()]
+def session_before_last(_: datetime, end: datetime) -> list[str]:
+    """The last session but one, at every tick: events and people ask for the last one."""
+    us = MARKETS["us"]
+    return [us.offset_session(us.last_complete_session(end), -1).isoformat()]
 
 
 after_close = schedule_of(
     # Done and under way count, so that the analysis is made once, when the prices are stored.
-    replace(rules()[JOB], ticks=EveryMinute(), due=last_session, asks_again=False),
+    replace(rules()[JOB], ticks=EveryMinute(), due=session_before_last, asks_again=False),
     dg.DefaultScheduleStatus.RUNNING,
     name="after_close",
 )

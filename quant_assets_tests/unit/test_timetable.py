@@ -14,7 +14,9 @@ from dagster._utils.schedules import cron_string_iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quant_assets.checks.freshness import timetables
 from quant_assets.markets import MARKETS
+from quant_assets.settings import Settings
 from quant_assets.timetable import MOST_CATCH_UPS, Known, Rule, decide, rules
 
 FIRST, LAST = date(2008, 1, 1), date(2027, 12, 31)
@@ -165,6 +167,20 @@ def test_every_release_day_is_asked_for_and_once_more_when_it_is_over() -> None:
         over = datetime.fromisoformat(key).replace(tzinfo=UTC) + timedelta(days=1, hours=6)
         assert last_asked[key] >= over, key
     assert max(counts.values()) == 2
+
+
+@pytest.mark.parametrize("name", ["us_price", "kr_price", "macro_sync", "news_crawl"])
+def test_nothing_is_overdue_before_its_schedule_has_asked_for_it(name: str) -> None:
+    """What is said to be behind is so because a run failed, not because its hour has not come."""
+    rule = RULES[name]
+    deadlines = timetables(Settings(QUANT_PROFILE="live"))[rule.assets[0]]
+    least = timedelta(minutes=30) if name == "news_crawl" else timedelta(hours=1)
+    first_asked: dict[str, datetime] = {}
+    for tick, key in asked(rule, date(2025, 1, 2), date(2026, 12, 31)):
+        first_asked.setdefault(key, tick)
+    del first_asked[min(first_asked)]  # may have been asked for by the tick before the first
+    for key, tick in first_asked.items():
+        assert deadlines.deadline(key) - tick >= least, key
 
 
 def simulate(
