@@ -1,5 +1,7 @@
 """The quality check of the macro observations, through whole runs."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -33,38 +35,56 @@ def drop(p: Platform, series_id: str, *days: str) -> None:
         p.store.write(dataset, ASSET, day, kept, "1")
 
 
-def test_a_good_quarter_has_no_findings(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def quarter(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Platform, dg.ExecuteInProcessResult]]:
+    """A platform with a quarter of releases, and the run that fetched them."""
+    with platform(tmp_path_factory.mktemp("quarter")) as p:
+        yield p, p.run("macro_sync", "2025-12-15", "2026-03-19")
+
+
+@pytest.fixture
+def before(
+    quarter: tuple[Platform, dg.ExecuteInProcessResult], tmp_path: Path
+) -> Iterator[Platform]:
+    """What was stored of the quarter a day before its end, in another place."""
+    shutil.copytree(quarter[0].store.root, tmp_path / "data")
     with platform(tmp_path) as p:
-        result = p.run("macro_sync", "2025-12-15", "2026-03-19")
-        assert quality(result).passed
-        assert quality(result).metadata["rows"].value == len(p.read(ASSET))
+        p.store.delete(ASSET, ["2026-03-19"])
+        yield p
 
 
-def test_an_overdue_series_and_a_hole_are_named(tmp_path: Path) -> None:
+def test_a_good_quarter_has_no_findings(
+    quarter: tuple[Platform, dg.ExecuteInProcessResult],
+) -> None:
+    p, result = quarter
+    assert quality(result).passed
+    assert quality(result).metadata["rows"].value == len(p.read(ASSET))
+
+
+def test_an_overdue_series_and_a_hole_are_named(before: Platform) -> None:
     """DGS2 stops on 27 February, ICSA leaves out a week in January."""
-    with platform(tmp_path) as p:
-        p.run("macro_sync", "2025-12-15", "2026-03-18")
-        days = [key for key in p.store.list_partitions(ASSET) if key > "2026-02-27"]
-        drop(p, "DGS2", *days)
-        drop(p, "ICSA", "2026-01-15", "2026-01-22", "2026-01-29")
-        p.sandbox.faults.add(Fault("fred", "status", series=["DGS2"], code=404))
-        result = p.run("macro_sync", "2026-03-19")
-        text = findings(result)
-        assert "overdue | 2026-03-19 | DGS2 | last release 2026-02-27, 14 weekdays before" in text
-        assert "hole | " in text
-        assert "ICSA | no observation between" in text
-        assert "series_failed | 2026-03-19 | DGS2 2026-03-19 .. 2026-03-19" in text
-        assert quality(result).severity == dg.AssetCheckSeverity.ERROR
+    p = before
+    days = [key for key in p.store.list_partitions(ASSET) if key > "2026-02-27"]
+    drop(p, "DGS2", *days)
+    drop(p, "ICSA", "2026-01-15", "2026-01-22", "2026-01-29")
+    p.sandbox.faults.add(Fault("fred", "status", series=["DGS2"], code=404))
+    result = p.run("macro_sync", "2026-03-19")
+    text = findings(result)
+    assert "overdue | 2026-03-19 | DGS2 | last release 2026-02-27, 14 weekdays before" in text
+    assert "hole | " in text
+    assert "ICSA | no observation between" in text
+    assert "series_failed | 2026-03-19 | DGS2 2026-03-19 .. 2026-03-19" in text
+    assert quality(result).severity == dg.AssetCheckSeverity.ERROR
 
 
-def test_what_is_only_strange_is_a_warning(tmp_path: Path) -> None:
-    with platform(tmp_path) as p:
-        p.run("macro_sync", "2025-12-15", "2026-03-18")
-        drop(p, "ICSA", "2026-01-15", "2026-01-22", "2026-01-29")
-        result = p.run("macro_sync", "2026-03-19")
-        assert not quality(result).passed
-        assert quality(result).severity == dg.AssetCheckSeverity.WARN
-        assert "ICSA" in findings(result)
+def test_what_is_only_strange_is_a_warning(before: Platform) -> None:
+    drop(before, "ICSA", "2026-01-15", "2026-01-22", "2026-01-29")
+    result = before.run("macro_sync", "2026-03-19")
+    assert not quality(result).passed
+    assert quality(result).severity == dg.AssetCheckSeverity.WARN
+    assert "ICSA" in findings(result)
 
 
 def test_a_failed_series_stays_reported_until_all_its_days_are_asked_again(
