@@ -123,14 +123,14 @@ def schedules_and_sensors(house: House) -> tuple[list[ScheduleState], list[Senso
             name = finding.key.partition(":")[2]
             failing[name] = f"failed {finding.count} times in a row: {finding.text}"
     schedules = [
-        _schedule(one, _is_on(states.get(("SCHEDULE", one.name)), one), failing, house.now)
+        _schedule(one, states.get(("SCHEDULE", one.name)), failing, house.now)
         for one in repository.schedule_defs
         if house.concerns(one.name)
     ]
     sensors = [
         SensorState(
             name=one.name,
-            is_on=_is_on(states.get(("SENSOR", one.name)), one),
+            **_switch(states.get(("SENSOR", one.name)), one),
             problem=failing.get(one.name, ""),
         )
         for one in repository.sensor_defs
@@ -138,25 +138,26 @@ def schedules_and_sensors(house: House) -> tuple[list[ScheduleState], list[Senso
     return schedules, sensors
 
 
-def _is_on(state: str | None, definition: Any) -> bool:
+def _switch(state: str | None, definition: Any) -> dict[str, bool]:
     """Whether it runs: as somebody switched it, else as the code says."""
-    if state in ("RUNNING", "STOPPED"):
-        return state == "RUNNING"
-    return bool(definition.default_status.value == "RUNNING")
+    is_on_by_code = definition.default_status.value == "RUNNING"
+    is_on = state == "RUNNING" if state in ("RUNNING", "STOPPED") else is_on_by_code
+    return {"is_on": is_on, "is_switched_off": is_on_by_code and not is_on}
 
 
 def _schedule(
-    one: dg.ScheduleDefinition, is_on: bool, failing: dict[str, str], now: datetime
+    one: dg.ScheduleDefinition, state: str | None, failing: dict[str, str], now: datetime
 ) -> ScheduleState:
     crons = [one.cron_schedule] if isinstance(one.cron_schedule, str) else [*one.cron_schedule]
     timezone = one.execution_timezone or "UTC"
+    switch = _switch(state, one)
     return ScheduleState(
         name=one.name,
         job=one.job_name,
         cron=crons,
         timezone=timezone,
-        is_on=is_on,
-        next_at=min(next_tick(cron, timezone, now) for cron in crons) if is_on else None,
+        **switch,
+        next_at=min(next_tick(c, timezone, now) for c in crons) if switch["is_on"] else None,
         problem=failing.get(one.name, ""),
     )
 

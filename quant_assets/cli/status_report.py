@@ -66,22 +66,27 @@ class AssetState(_Part, frozen=True):
 
 
 class ScheduleState(_Part, frozen=True):
-    """A schedule and its next tick, which may skip a closure."""
+    """A schedule and its next tick, which may skip a closure.
+
+    ``is_switched_off``: the code has it on, somebody switched it off.
+    """
 
     name: str
     job: str
     cron: list[str]
     timezone: str
     is_on: bool
+    is_switched_off: bool = False
     next_at: Moment | None = None
     problem: str = ""
 
 
 class SensorState(_Part, frozen=True):
-    """A sensor."""
+    """A sensor; see ``ScheduleState``."""
 
     name: str
     is_on: bool
+    is_switched_off: bool = False
     problem: str = ""
 
 

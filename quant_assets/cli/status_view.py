@@ -153,31 +153,33 @@ def _age(moment: datetime, now: datetime) -> str:
 
 
 def _schedules(schedules: Sequence[ScheduleState], now: datetime) -> list[RenderableType]:
-    if not schedules:
-        return [Text("\nSchedules  there are none", QUIET)]
+    shown = [one for one in schedules if one.is_on or one.is_switched_off]
+    if not shown:
+        told = f"all {len(schedules)} are off" if schedules else "there are none"
+        return [Text.assemble(("\nSchedules", "bold"), (f"  {told}", QUIET))]
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(min_width=1, no_wrap=True)
-    table.add_column(min_width=20, no_wrap=True)
-    table.add_column(min_width=16, no_wrap=True)
+    for width in (1, 20, 16):
+        table.add_column(min_width=width, no_wrap=True)
     table.add_column(overflow="fold")
     for one in sorted(schedules, key=lambda one: (one.next_at is None, one.next_at or now)):
-        if one.problem and one.is_on:
-            row = ("✗", BAD, "", one.problem)
-        elif one.next_at is None:
-            row = ("·", QUIET, "off", "")
-        else:
-            row = (
-                "✓",
-                "green",
-                f"{one.next_at:%Y-%m-%d %H:%M}",
-                f"in {duration(one.next_at - now)}",
-            )
-        sign, style, when, text = row
-        off = QUIET if not one.is_on else ""
-        table.add_row(
-            Text(sign, style), Text(one.name, off), Text(when, off), Text(text, style and QUIET)
-        )
+        table.add_row(*_schedule(one, now))
     return [Text("\nSchedules", "bold"), table]
+
+
+def _schedule(one: ScheduleState, now: datetime) -> tuple[Text, Text, Text, Text]:
+    if one.is_switched_off:
+        return Text("!", DOUBTFUL), Text(one.name), Text("switched off", DOUBTFUL), Text()
+    if one.next_at is None:
+        return Text("·", QUIET), Text(one.name, QUIET), Text("off", QUIET), Text()
+    when = Text(f"{one.next_at:%Y-%m-%d %H:%M}")
+    if one.problem:
+        return Text("✗", BAD), Text(one.name, BAD), when, Text(one.problem, BAD)
+    return (
+        Text("✓", "green"),
+        Text(one.name),
+        when,
+        Text(f"in {duration(one.next_at - now)}", QUIET),
+    )
 
 
 def _lines(report: Report) -> Iterator[RenderableType]:
@@ -197,13 +199,13 @@ def _facts(report: Report) -> Iterator[tuple[str, str, str]]:
         yield "daemon", *_daemon(report.daemon, report.at)
     if report.sensors is not None:
         bad = [one for one in report.sensors if one.is_on and one.problem]
-        off = [one.name for one in report.sensors if not one.is_on]
+        off = [one.name for one in report.sensors if one.is_switched_off]
         for one in bad:
             yield "sensor", BAD, f"{one.name} {one.problem}"
         if off:
-            yield "sensors off", DOUBTFUL, ", ".join(off)
-        elif not bad:
-            yield "sensors", "green", f"{len(report.sensors)} on"
+            yield "switched off", DOUBTFUL, ", ".join(off)
+        if not bad and not off:
+            yield "sensors", "green", f"{sum(one.is_on for one in report.sensors)} on"
     yield from _run_facts(report)
     if report.incidents is not None:
         for incident in report.incidents:

@@ -94,7 +94,11 @@ FULL = report(
         asset("macro/observations", FRESH, status="unreadable", problem="not a Parquet file"),
         asset("macro/regime", FRESH, status="empty", newest=None, expected=None, rows=None),
     ],
-    schedules=[schedule(), schedule(name="kr_price", is_on=False, next_at=None)],
+    schedules=[
+        schedule(),
+        schedule(name="kr_price", is_on=False, next_at=None),
+        schedule(name="news_crawl", is_on=False, is_switched_off=True, next_at=None),
+    ],
     sensors=[SensorState(name="alerts", is_on=True, problem="failed 3 times in a row: [red]x")],
     runs=[run("has lost its process"), run()],
     failed_runs=[run(status="FAILURE")],
