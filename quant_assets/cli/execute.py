@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from quant_assets.cli.tasks import Task
 from quant_assets.errors import QuantAssetsError
-from quant_assets.naming import TAG_HOST, TAG_PID
+from quant_assets.naming import CHECK_FRESHNESS, TAG_HOST, TAG_PID
 from quant_assets.sandbox.interruptions import interruptions
 from quant_assets.sensors.dead_runs import close_run
 
@@ -121,7 +121,7 @@ def execute(
     failed_checks = tuple(
         f"{check.asset_key.to_user_string()} {check.check_name}"
         for check in result.get_asset_check_evaluations()
-        if not check.passed
+        if not check.passed and check.check_name != CHECK_FRESHNESS
     )
     reason, trace = ("", "") if result.success else _reason(result)
     return Outcome(task, run_id, time.monotonic() - started, reason, failed_checks, trace)

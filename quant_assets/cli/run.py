@@ -134,8 +134,9 @@ def _run_wave(
         def on_end(outcome: Outcome) -> None:
             thread.ended(outcome)
             state = "[red]failed[/red]" if outcome.reason else "done"
+            why = f" (because: {outcome.task.why})" if outcome.task.is_again else ""
             progress.console.print(
-                f"{outcome.task.title}: {state} in {outcome.seconds:.1f} s ({outcome.task.why})",
+                f"{outcome.task.title}: {state} in {outcome.seconds:.1f} s{why}",
                 highlight=False,
                 soft_wrap=True,
             )

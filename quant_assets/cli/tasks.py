@@ -73,6 +73,11 @@ class Task:
         return f"{self.job} {span}"
 
     @property
+    def is_again(self) -> bool:
+        """Whether something is made that was there before."""
+        return any(write.reason not in (Reason.MISSING, Reason.ALONG) for write in self.writes)
+
+    @property
     def why(self) -> str:
         """For people: the reasons, each with the number of its partitions, the rarest last."""
         partitions: dict[Reason, set[str]] = {}

@@ -21,6 +21,7 @@ from quant_assets.hooks.outcomes import (
     step_key,
 )
 from quant_assets.hooks.runs import ENDS
+from quant_assets.naming import CHECK_FRESHNESS
 
 KINDS = {
     dg.DagsterEventType.RUN_START,
@@ -187,7 +188,7 @@ class RunFacts:
         return None
 
     def _check(self, evaluation: dg.AssetCheckEvaluation) -> None:
-        if evaluation.passed:
+        if evaluation.passed or evaluation.check_name == CHECK_FRESHNESS:
             return
         findings = getattr(evaluation.metadata.get("findings"), "value", None)
         missing = getattr(evaluation.metadata.get("missing"), "value", None)

@@ -61,6 +61,8 @@ def quant(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     first = US.offset_session(US_LAST, -2).isoformat()
     answer = commands("quant", "run", "--from", first)
     assert "us_combined_analysis" in answer.stderr
+    assert "not passed" not in answer.stderr, "freshness is about now, not about the run"
+    assert "not stored" not in answer.stderr
     assert f"United States {US_LAST}" in answer.stdout
     assert f"Korea {KR_LAST}" in answer.stdout
     return commands
