@@ -227,9 +227,8 @@ class _Look:
                 continue
             evaluation: Any = event.event_specific_data
             key = evaluation.asset_check_key
-            if (
-                key.name == naming.CHECK_FRESHNESS
-            ):  # the source of stale data tells it, in one thread
+            if key.name == naming.CHECK_FRESHNESS:
+                # The source of stale data tells it, in one thread.
                 continue
             name = f"{key.asset_key.to_user_string()}:{key.name}"
             if evaluation.passed and name not in self.checks:
