@@ -35,6 +35,7 @@ Profile = Literal["sandbox", "replay", "live"]
 SANDBOX_KEY = "sandbox0" * 4
 """Key that the sandbox accepts for FRED and Alpha Vantage; it opens nothing else."""
 SANDBOX_SLACK_TOKEN = "xoxb-sandbox"
+SANDBOX_FEEDS = ("markets", "companies", "korea")
 SLACK_URL = "https://slack.com/api/"
 
 
@@ -302,6 +303,21 @@ class Settings(KafkaSettings, NoticeSettings):
         """Where the vendors' raw answers are kept."""
         return self.home_dir / "raw"
 
+    @property
+    def yahoo_cache_dir(self) -> Path:
+        """Where it is kept what is known of Yahoo's symbols."""
+        return self.home_dir / "cache" / "yahoo"
+
+    @property
+    def alpha_vantage_reached_path(self) -> Path:
+        """File that says until when each ticker was asked for."""
+        return self.home_dir / "cache" / "alpha_vantage_tickers.json"
+
+    @property
+    def feed_names(self) -> tuple[str, ...]:
+        """The feeds that are read; starts no sandbox, as ``endpoints`` may."""
+        return SANDBOX_FEEDS if self.is_sandbox else self.rss_feeds
+
     def alpha_vantage_asked(self) -> tuple[str, ...]:
         """Tickers asked for beside the general feed, one call each.
 
@@ -488,7 +504,7 @@ def sandbox_endpoints(base: str) -> Endpoints:
         fred_url=f"{base}/fred",
         alpha_vantage_url=base,
         slack_url=f"{base}/api/",
-        rss_feeds=tuple(f"{base}/rss/{feed}.xml" for feed in ("markets", "companies", "korea")),
+        rss_feeds=tuple(f"{base}/rss/{feed}.xml" for feed in SANDBOX_FEEDS),
     )
 
 

@@ -11,6 +11,7 @@ import click
 from quant_assets.cli.dead_letter_commands import dead_letters
 from quant_assets.cli.doctor_commands import doctor
 from quant_assets.cli.events_commands import events
+from quant_assets.cli.job_command import job
 from quant_assets.cli.notify_commands import notify
 from quant_assets.cli.options import ASSET, DATA, DATE, MARKET, PROFILE
 from quant_assets.cli.repair_commands import quarantine, raw, rebuild
@@ -27,6 +28,7 @@ def quant() -> None:
 quant.add_command(dead_letters)
 quant.add_command(doctor)
 quant.add_command(events)
+quant.add_command(job)
 quant.add_command(notify)
 quant.add_command(quarantine)
 quant.add_command(raw)

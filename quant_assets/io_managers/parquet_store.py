@@ -351,6 +351,17 @@ class ParquetStore:
         names = folder.glob("*.parquet") if folder.is_dir() else ()
         return sorted(path.stem for path in names if not path.name.startswith("."))
 
+    def remove_unfinished(self, pid: int) -> int:
+        """Remove what the process ``pid``, which is gone, had not finished writing; how many files.
+
+        They are no partitions and nobody reads them, but they would stay for ever.
+        """
+        count = 0
+        for path in self.root.glob(f"*/**/.*.{pid}.*.tmp"):
+            path.unlink(missing_ok=True)
+            count += 1
+        return count
+
     def delete(self, asset: str, partitions: Iterable[str]) -> int:
         """Remove stored partitions; how many there were."""
         count = 0

@@ -32,7 +32,7 @@ class YahooResource(SettingsResource):
         settings = self.settings()
         return YahooClient(
             proxy_url=settings.endpoints().yahoo_proxy,
-            cache_dir=settings.home_dir / "cache" / "yahoo",
+            cache_dir=settings.yahoo_cache_dir,
             workers=settings.yahoo_workers,
             max_per_second=settings.yahoo_pace_per_second,
             timeout_seconds=settings.vendor_timeout_seconds,
@@ -107,7 +107,7 @@ class AlphaVantageResource(SettingsResource):
         """Until when each ticker was asked for, where not all can be each hour."""
         from quant_assets.vendors.rotation import ReachedTimes
 
-        return ReachedTimes(self.settings().home_dir / "cache" / "alpha_vantage_tickers.json")
+        return ReachedTimes(self.settings().alpha_vantage_reached_path)
 
 
 class RssResource(SettingsResource):

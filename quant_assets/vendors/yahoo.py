@@ -43,10 +43,10 @@ from quant_assets.vendors.yahoo_tables import (
     stack,
     warts,
 )
+from quant_assets.vendors.yahoo_timezones import Timezones
 from quant_assets.vendors.yahoo_transport import (
     NoBarsError,
     SymbolTicker,
-    Timezones,
     UnknownSymbolError,
     YahooSession,
     new_transport,

@@ -9,11 +9,7 @@ its own transport instead, without answer cache and without files but one of tim
 clients in a process do not swap sessions and a retry really asks again.
 """
 
-import json
-import threading
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,8 +28,8 @@ from quant_assets.vendors.archive import (
     kept_headers,
     request_key,
 )
-from quant_assets.vendors.archive_files import write_whole
 from quant_assets.vendors.http import Pacer
+from quant_assets.vendors.yahoo_timezones import Timezones
 
 _CHART_PATH = "/v8/finance/chart/"
 _CRUMB_PATH = "/v1/test/getcrumb"
@@ -202,49 +198,6 @@ class _Recorder:
         return response
 
     cache_get = get
-
-
-class Timezones:
-    """The exchange timezone of each symbol, kept in one JSON file across processes.
-
-    yfinance asks it of Yahoo per symbol and process; a known one halves the requests.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._names = self._read()
-        self._is_changed = False
-
-    def get(self, symbol: str) -> str | None:
-        """Return the timezone of ``symbol`` if it is known."""
-        with self._lock:
-            return self._names.get(symbol)
-
-    def put(self, symbol: str, name: str) -> None:
-        """Remember the timezone of ``symbol``."""
-        with self._lock:
-            self._is_changed |= self._names.get(symbol) != name
-            self._names[symbol] = name
-
-    def save(self) -> None:
-        """Write what has changed, together with what other processes wrote, atomically."""
-        with self._lock:
-            if not self._is_changed:
-                return
-            self._names = {**self._read(), **self._names}
-            write_whole(self._path, json.dumps(self._names, sort_keys=True).encode())
-            self._is_changed = False
-
-    def _read(self) -> dict[str, str]:
-        """Return the stored names; an unreadable file is a cache miss, not a failure."""
-        try:
-            stored = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(stored, Mapping):
-            return {}
-        return {str(symbol): str(name) for symbol, name in stored.items()}
 
 
 class SymbolTicker(yfinance.Ticker):  # type: ignore[misc]

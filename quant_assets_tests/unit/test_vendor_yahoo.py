@@ -22,7 +22,7 @@ from quant_assets.vendors.yahoo import (
     SymbolOutcome,
     YahooClient,
 )
-from quant_assets.vendors.yahoo_transport import Timezones
+from quant_assets.vendors.yahoo_timezones import Timezones
 from quant_assets_tests.unit.scripted_server import Reply, Request, ScriptedServer
 
 NOW = datetime(2025, 9, 30, 22, 0, tzinfo=UTC)
