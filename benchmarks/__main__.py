@@ -21,6 +21,7 @@ QUICK_ARGUMENTS: dict[str, list[str]] = {
     "yahoo": ["--quick"],
     "events": ["--repeat", "2"],
     "slack": ["--runs", "2"],
+    "job": ["--quick"],
 }
 """Arguments that make each benchmark a matter of seconds, in the order of running."""
 

@@ -40,6 +40,7 @@ class NamedJob:
 
 
 NEWS = ("news_crawl", "news_stream")
+"""Without them symbols have no news: their rows say so, and their labels are capped."""
 
 
 def _market_jobs(market: Market) -> tuple[NamedJob, ...]:

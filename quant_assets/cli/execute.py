@@ -166,14 +166,17 @@ def _reason(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
     ours = {cls.__name__ for cls in _subclasses(QuantAssetsError)}
     for event in result.all_events:
         if event.is_step_failure:
+            failure = event.step_failure_data.user_failure_data
+            if failure is not None:
+                return f"{event.step_key}: {failure.description}", ""
             outermost = error = event.step_failure_data.error
-            is_ours = event.step_failure_data.user_failure_data is not None
             while error is not None and error.cause is not None and error.cls_name not in ours:
                 error = error.cause
             if error is None:
                 return f"{event.step_key}: no message", ""
-            is_ours = is_ours or error.cls_name in ours
-            trace = "" if is_ours or outermost is None else outermost.to_string()
+            trace = ""
+            if outermost is not None and error.cls_name not in ours:
+                trace = outermost.to_string()
             return f"{event.step_key}: {error.message.strip()}", trace
     return "the run failed outside its steps: see its log in the UI", ""
 

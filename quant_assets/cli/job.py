@@ -43,8 +43,11 @@ from quant_assets.sandbox.interruptions import interruptions
 
 PLANNING_SECONDS = 900.0
 """So long planning may take: of ten years it reads the times of some hundred thousand files."""
-CLOSING_SECONDS = 25.0
-"""So long the closing of a run may take: Kubernetes and ECS kill 30 s after they ask to end."""
+CLOSING_SECONDS = 120.0
+"""So long the closing of a run may take: a few seconds, and a minute on a machine that is busy. Who
+kills earlier (Kubernetes and ECS 30 s after they ask to end) leaves it to the next command."""
+TELLING_SECONDS = 20.0
+"""So long the worker may stay at its end: the last run is told in Slack, where there is one."""
 Tell = Callable[[str], None]
 _A = TypeVar("_A", bound=Answer)
 
@@ -88,6 +91,7 @@ class _Job:
         try:
             self._do()
             self._judge()
+            self._worker.close(TELLING_SECONDS)
         except SignalError as error:
             report.status = "interrupted"
             is_term = error.number == signal.SIGTERM

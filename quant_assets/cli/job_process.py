@@ -18,6 +18,10 @@ from quant_assets.cli.job_protocol import Answer, Request, StepEnded
 from quant_assets.cli.job_report import Step
 
 POLL_SECONDS = 0.2
+MEMORY = {"MALLOC_ARENA_MAX": "2"}
+"""A pool of memory for each of Yahoo's threads is kept by the worker to its end."""
+SIGNAL_SECONDS = 0.5
+"""So long after the worker's death a signal counts as its cause."""
 
 
 class SignalError(Exception):
@@ -81,9 +85,28 @@ class Worker:
                     return answer
                 if time.monotonic() > deadline:
                     raise TooLongError
+        except WorkerDiedError:
+            self.kill()
+            # Who ends a whole group of processes (systemd) ends the worker as well.
+            if is_stoppable and (number := self._interrupted(SIGNAL_SECONDS)):
+                raise SignalError(number) from None
+            raise
         except BaseException:
             self.kill()
             raise
+
+    def close(self, seconds: float) -> None:
+        """Let the process end by itself, at most so long: it may have somebody to tell."""
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        deadline = time.monotonic() + seconds
+        while process.poll() is None and time.monotonic() < deadline:
+            if self._interrupted(POLL_SECONDS):
+                break
+        self.kill()
 
     def kill(self) -> None:
         """End the process and all that it started, at once."""
@@ -133,6 +156,7 @@ class Worker:
                 stdout=sys.stderr.fileno(),
                 pass_fds=(writing,),
                 start_new_session=True,
+                env={**MEMORY, **os.environ},
             )
         finally:
             os.close(writing)

@@ -7,6 +7,7 @@ file descriptor FD. The command that starts it stays light and ends it at once, 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +63,8 @@ Say = Callable[[Answer], None]
 
 def main() -> None:
     """Answer requests until standard input ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the command decides what a signal ends
     end_with(os.getppid())
     with os.fdopen(int(sys.argv[1]), "wb") as out:
         answer_requests(sys.stdin.buffer, out)

@@ -273,11 +273,14 @@ class Reporter:
 def is_told_of(run: dg.DagsterRun) -> bool:
     """Whether a run has a thread.
 
-    One without assets has none, nor has the storing of streamed articles; the runs of a command
-    are told by the command, but one that repeats such a run has nothing but its tags.
+    One without assets has none, nor has the storing of streamed articles; the runs of ``quant run``
+    are told by the command, but one that repeats such a run has nothing but its tags. Those of
+    ``quant job`` name it and are told one by one.
     """
     assets = set(assets_of_run(run))
-    is_of_command = naming.TAG_PID in run.tags and run.parent_run_id is None
+    tags = run.tags
+    is_of_command = naming.TAG_PID in tags and naming.TAG_COMMAND not in tags
+    is_of_command = is_of_command and run.parent_run_id is None
     return bool(assets - set(NEWS_STREAM.assets)) and not is_of_command
 
 

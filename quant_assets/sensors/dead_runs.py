@@ -27,6 +27,8 @@ INTERVAL_SECONDS = 15
 LOOK_BACK_DAYS = 30
 MOST_REPEATS = 8
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 60, 1800
+OVERDUE = timedelta(minutes=15)
+"""So long after its limit a command must have ended its run; clocks differ."""
 TAG_LAUNCHED = ".dagster/grpc_info"
 """Tag that Dagster's default launcher puts on a run; its process is a child of the code server."""
 
@@ -155,17 +157,18 @@ def _repeat(run: dg.DagsterRun, now: datetime, *, is_told: bool) -> dg.RunReques
     )
 
 
-def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Close the runs of this machine whose process has died; gives their ids.
+def close_dead_runs(instance: dg.DagsterInstance, now: datetime | None = None) -> list[str]:
+    """Close the runs whose process has died; gives their ids.
 
     A run that was launched fails, so that Dagster repeats it; one that a command executed is
-    canceled, since the command does what is missing when it is called again. Runs of other
-    launchers and of commands on other machines are left to run monitoring. A launched run is taken
-    for a process of this machine: Dagster knows one code server a location.
+    canceled, since the command does what is missing when it is called again. On another machine,
+    such as a container that was killed, it is taken for dead once the time is long over at which
+    its command would have ended it. Runs of other launchers are left to run monitoring. A launched
+    run is taken for a process of this machine: Dagster knows one code server a location.
     """
     closed = []
-    for run in dead_runs(instance):
-        if is_of_command(run):
+    for run in dead_runs(instance, now):
+        if is_of_command(run) or naming.TAG_COMMAND in run.tags:
             close_run(run, instance, "the command that ran it died")
         else:
             _close_launched(run, instance)
@@ -173,17 +176,20 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     return closed
 
 
-def dead_runs(instance: dg.DagsterInstance) -> Iterator[dg.DagsterRun]:
-    """The unfinished runs of this machine whose process has died; see ``close_dead_runs``."""
+def dead_runs(instance: dg.DagsterInstance, now: datetime | None = None) -> Iterator[dg.DagsterRun]:
+    """The unfinished runs whose process has died; see ``close_dead_runs``."""
     unfinished = [
         dg.DagsterRunStatus.STARTING,
         dg.DagsterRunStatus.STARTED,
         dg.DagsterRunStatus.CANCELING,
     ]
-    for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
+    for record in instance.get_run_records(dg.RunsFilter(statuses=unfinished)):
+        run = record.dagster_run
         if is_of_command(run):
             if not is_alive(int(run.tags.get(naming.TAG_PID, 0))):
                 yield run
+        elif run.parent_run_id is None and _is_overdue(record, now or datetime.now(UTC)):
+            yield run
         elif TAG_LAUNCHED in run.tags and _has_died(run, instance):
             yield run
 
@@ -194,6 +200,15 @@ def is_of_command(run: dg.DagsterRun) -> bool:
     A re-execution has the tags of the run that it repeats, not its process.
     """
     return run.parent_run_id is None and run.tags.get(naming.TAG_HOST) == platform.node()
+
+
+def _is_overdue(record: dg.RunRecord, now: datetime) -> bool:
+    """Whether the command of a run would have ended it long ago; not all commands do."""
+    tags = record.dagster_run.tags
+    limit = tags.get(naming.TAG_MAX_RUNTIME, "")
+    if naming.TAG_COMMAND not in tags or not limit.isdecimal():
+        return False
+    return now - record.create_timestamp > timedelta(seconds=int(limit)) + OVERDUE
 
 
 def close_run(

@@ -206,6 +206,20 @@ def test_a_command_that_died_leaves_a_canceled_run(instance: dg.DagsterInstance)
         assert not reload(instance, other).is_finished
 
 
+def test_a_job_that_died_on_another_machine_is_known_by_its_time(
+    instance: dg.DagsterInstance,
+) -> None:
+    """A container that was killed leaves nobody who could look for its process."""
+    there = {TAG_HOST: "pod-1", TAG_PID: "1", TAG_MAX_RUNTIME: "1800"}
+    job = run(instance, {**there, naming.TAG_COMMAND: "quant job us-price"})
+    other = run(instance, there)
+    now = datetime.now(UTC)
+    assert close_dead_runs(instance, now + timedelta(seconds=1800)) == []
+    assert close_dead_runs(instance, now + timedelta(seconds=3600)) == [job.run_id]
+    assert reload(instance, job).status is dg.DagsterRunStatus.CANCELED
+    assert not reload(instance, other).is_finished
+
+
 def test_a_process_is_alive_if_it_is_as_old_as_it_must_be() -> None:
     assert is_alive(os.getpid())
     assert is_alive(os.getpid(), time.time())

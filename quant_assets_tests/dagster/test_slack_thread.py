@@ -323,6 +323,7 @@ def test_which_runs_have_a_thread(p: Platform) -> None:
     assert not is_told_of(run("a_job_without_assets"))
     of_command = {naming.TAG_PID: "1"}
     assert not is_told_of(run("us_price", **of_command))
+    assert is_told_of(run("us_price", **of_command, **{naming.TAG_COMMAND: "quant job us-price"}))
     again = dg.DagsterRun("us_price", tags=of_command, parent_run_id="1", root_run_id="1")
     assert is_told_of(again), "it has the tags of the command's run, and is none"
 

@@ -214,12 +214,13 @@ def test_dagster_asset_materialize_with_a_partition_and_a_range(quant: Commands)
         ("kr_sentiment_analysis", [KR_LAST]),
         ("us_combined_analysis", [US.offset_session(US_LAST, -1), US_LAST]),
         ("kr_combined_analysis", [KR_LAST]),
-        ("macro_sync", [US.offset_session(US_LAST, -1)]),
+        ("macro_sync", [US.offset_session(US_LAST, -2), US.offset_session(US_LAST, -1)]),
+        ("news_crawl", [US_LAST]),
     ],
 )
 def test_dagster_job_launch(quant: Commands, job: str, keys: list) -> None:
     """Launched runs are executed by a process of their own; the command only requests them."""
-    names = [key.isoformat() for key in keys]
+    names = [key.isoformat() + ("-03" if job == "news_crawl" else "") for key in keys]
     asked = (
         tags(partition=names[0])
         if len(names) == 1
