@@ -168,7 +168,7 @@ def close_dead_runs(instance: dg.DagsterInstance, now: datetime | None = None) -
     """
     closed = []
     for run in dead_runs(instance, now):
-        if is_of_command(run) or naming.TAG_COMMAND in run.tags:
+        if is_of_command(run) or TAG_LAUNCHED not in run.tags:
             close_run(run, instance, "the command that ran it died")
         else:
             _close_launched(run, instance)
@@ -186,11 +186,12 @@ def dead_runs(instance: dg.DagsterInstance, now: datetime | None = None) -> Iter
     for record in instance.get_run_records(dg.RunsFilter(statuses=unfinished)):
         run = record.dagster_run
         if is_of_command(run):
-            if not is_alive(int(run.tags.get(naming.TAG_PID, 0))):
-                yield run
-        elif run.parent_run_id is None and _is_overdue(record, now or datetime.now(UTC)):
-            yield run
-        elif TAG_LAUNCHED in run.tags and _has_died(run, instance):
+            is_dead = not is_alive(int(run.tags.get(naming.TAG_PID, 0)))
+        elif TAG_LAUNCHED in run.tags:
+            is_dead = _has_died(run, instance)
+        else:
+            is_dead = _is_overdue(record, now or datetime.now(UTC))
+        if is_dead:
             yield run
 
 
