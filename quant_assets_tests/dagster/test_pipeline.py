@@ -23,22 +23,21 @@ US_DAYS = [
 KR_DAYS = [
     d.isoformat() for d in KR.sessions(datetime(2026, 3, 5).date(), datetime(2026, 3, 19).date())
 ]
-PRICES_FROM = {"us": "2024-03-04", "kr": "2024-02-20"}
+PRICES_FROM = {"us": "2024-03-04", "kr": "2025-02-20"}
+"""More than the look-back before the sessions of the US, and enough for labels in Korea."""
+LATELY = "2026-01-02"
+"""Prices from here on are fetched again where the older ones would prove the same once more."""
 HOURS = ("2026-03-04-00", "2026-03-20-02")
 ANALYSIS = ("technical_indicators", "technical_score", "news_sentiment", "recommendations")
 
 
-def fetch(p: Platform) -> None:
-    p.run("us_price", PRICES_FROM["us"], US_DAYS[-1])
-    p.run("kr_price", PRICES_FROM["kr"], KR_DAYS[-1])
-    p.run("news_crawl", *HOURS)
-
-
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A platform with two years of prices, two weeks of news and the analysis of both markets."""
+    """A platform with years of prices, two weeks of news and the analysis of both markets."""
     with platform(tmp_path_factory.mktemp("ready")) as p:
-        fetch(p)
+        p.run("us_price", PRICES_FROM["us"], US_DAYS[-1])
+        p.run("kr_price", PRICES_FROM["kr"], KR_DAYS[-1])
+        p.run("news_crawl", *HOURS)
         p.run("us_combined_analysis", US_DAYS[0], US_DAYS[-1])
         p.run("kr_combined_analysis", KR_DAYS[0], KR_DAYS[-1])
         yield p
@@ -113,7 +112,10 @@ def test_news_of_a_range_equal_news_hour_by_hour(ready: Platform, tmp_path: Path
 
 
 def test_running_twice_changes_no_byte(copy: Platform, ready: Platform) -> None:
-    fetch(copy)
+    """Once more: ten weeks of prices, a week of news and the analysis."""
+    copy.run("us_price", LATELY, US_DAYS[-1])
+    copy.run("kr_price", LATELY, KR_DAYS[-1])
+    copy.run("news_crawl", "2026-03-13-03", HOURS[1])
     copy.run("us_combined_analysis", US_DAYS[0], US_DAYS[-1])
     assets = ["us/prices", "kr/prices", "news/articles", "news/article_sentiment", *analysed("us")]
     before = ready.files(*assets)
@@ -124,13 +126,19 @@ def test_running_twice_changes_no_byte(copy: Platform, ready: Platform) -> None:
 def test_removing_the_future_changes_nothing(ready: Platform, tmp_path: Path) -> None:
     """Everything fetched and computed a week earlier equals what was stored for those sessions.
 
-    The vendors' clock stands a week earlier too, so that Yahoo has not applied the later splits
-    and dividends, and the news of the last week do not exist.
+    What is older than ``LATELY`` is not fetched again. The vendors' clock stands a week earlier
+    too, so that Yahoo has not applied the later splits and dividends, and the news of the last
+    week do not exist.
     """
     earlier = datetime(2026, 3, 13, 3, 30, tzinfo=UTC)
     days = [day for day in US_DAYS if day < "2026-03-12"]
+    older = tmp_path / "data" / "us" / "prices"
+    older.mkdir(parents=True)
+    for path in (ready.store.root / "us" / "prices").glob("*.parquet"):
+        if path.stem < LATELY:
+            shutil.copy(path, older)
     with platform(tmp_path, now=earlier) as p:
-        p.run("us_price", PRICES_FROM["us"], days[-1])
+        p.run("us_price", LATELY, days[-1])
         p.run("news_crawl", HOURS[0], "2026-03-13-00")
         p.run("us_combined_analysis", days[0], days[-1])
         files = p.files("us/prices")
@@ -169,7 +177,7 @@ def test_a_split_after_the_session_does_not_change_its_stored_bar(tmp_path: Path
 
 def test_macro_is_stored_by_release_day(tmp_path: Path) -> None:
     with platform(tmp_path) as p:
-        p.run("macro_sync", "2024-01-02", "2026-03-18")
+        p.run("macro_sync", "2025-01-02", "2026-03-18")
         observations = p.read("macro/observations")
         assert (observations["release_date"] == observations["realtime_start"]).all()
         assert observations["series_id"].nunique() >= 12
