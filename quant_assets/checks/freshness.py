@@ -5,7 +5,9 @@ makes it expect a session that has not opened, and one cron knows neither half d
 ``FreshnessPolicy`` looks at the asset and not at the partition, so an old backfill looks fresh.
 
 These checks are not part of any job: a run that makes last year's sessions says nothing of today.
-The sensor ``freshness`` evaluates them by the clock; by hand each can be executed in the UI.
+The sensor ``freshness`` evaluates them by the clock; by hand each can be executed in the UI. A run
+of chosen assets evaluates them too, since Dagster adds every check of an asset: they say what is
+true at that moment, and nobody is told of it.
 """
 
 from collections.abc import Callable, Mapping

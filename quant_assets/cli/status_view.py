@@ -127,7 +127,7 @@ def _status(one: AssetState) -> str:
     if one.status == "behind":
         return f"{one.behind:,} {one.unit}{'' if one.behind == 1 else 's'} behind"
     if one.status == "awaited":
-        return f"next {one.unit} awaited"
+        return f"{one.unit} awaited"
     return f"{one.status}, {one.degraded:,} degraded" if one.degraded else one.status
 
 
@@ -145,7 +145,7 @@ def _success(one: AssetState, now: datetime, *, is_wide: bool) -> str:
     age = _age(one.last_success_at, now)
     if not is_wide:
         return f"{' '.join(age.split()[:2])} ago"
-    return f"stored {age} ago" + (f" by {one.last_run_id[:SHORT_ID]}" if one.last_run_id else "")
+    return f"{age} ago" + (f", {one.last_run_id[:SHORT_ID]}" if one.last_run_id else "")
 
 
 def _age(moment: datetime, now: datetime) -> str:
