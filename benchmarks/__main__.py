@@ -13,6 +13,7 @@ from benchmarks.report import CHECKOUT, print_machine
 
 QUICK_ARGUMENTS: dict[str, list[str]] = {
     "imports": ["--quick"],
+    "startup": ["--repeat", "3"],
     "storage": ["--quick"],
     "indicators": ["--symbols", "50", "--sessions", "600", "--repeat", "2"],
     "sentiment": ["--headlines", "2000"],

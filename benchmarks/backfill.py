@@ -299,8 +299,8 @@ def store_articles(symbols: int, articles: int, first: str, last: str) -> None:
     Each is about one symbol; their hours are drawn at random. The disk is not waited for.
     """
     from quant_assets.io_managers.parquet_store import ParquetStore, Part
-    from quant_assets.partitions import HOUR_FORMAT
     from quant_assets.schemas import dataset_of
+    from quant_assets.schemas.keys import HOUR_FORMAT
     from quant_assets.settings import settings
 
     dataset = dataset_of(ARTICLES)

@@ -107,13 +107,6 @@ NEWS_STREAM = NamedJob(
 )
 """Nobody asks for its runs: no event tells how they end."""
 
-FETCHED: Mapping[str, str] = {
-    **{f"{key}/prices": market_job(key, "price") for key in MARKETS},
-    "macro/observations": "macro_sync",
-    "news/articles": "news_crawl",
-}
-"""The job of each asset that is fetched from a vendor."""
-
 
 def build_jobs() -> list[Any]:
     """Every job; each takes a partition or a range of partitions of its assets.

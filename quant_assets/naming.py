@@ -1,5 +1,9 @@
 """Names that more than one room uses. What belongs here: constants without behaviour."""
 
+from collections.abc import Mapping
+
+from quant_assets.markets import MARKETS
+
 OWNER = "team:quant-platform"
 
 GROUP_PRICES = "prices"
@@ -76,3 +80,11 @@ def market_job(market_key: str, suffix: str) -> str:
 CHECK_FRESHNESS = "freshness"
 """Name of the check that says whether an asset's due partitions are stored. It is evaluated by the
 clock and not with a run, and told as the incident of stale data."""
+
+
+FETCHED: Mapping[str, str] = {
+    **{f"{key}/prices": market_job(key, "price") for key in MARKETS},
+    "macro/observations": "macro_sync",
+    "news/articles": "news_crawl",
+}
+"""The job of each asset that is fetched from a vendor."""

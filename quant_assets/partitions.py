@@ -12,9 +12,8 @@ import dagster as dg
 
 from quant_assets.domain.macro_series import FIRST_RELEASE_DAY
 from quant_assets.markets import FIRST_SESSION, LAST_CALENDAR_DAY, Market
+from quant_assets.schemas.keys import HOUR_FORMAT, SESSION_FORMAT
 
-SESSION_FORMAT = "%Y-%m-%d"
-HOUR_FORMAT = "%Y-%m-%d-%H"
 REGIME_LOOK_BACK_DAYS = 800
 """Release days behind a macro state: 13 months of monthly data, publication lag, revisions."""
 MOST_RANGES = 12

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 from quant_assets.domain.macro_series import FIRST_RELEASE_DAY
 from quant_assets.markets import FIRST_SESSION, MARKETS, Market
 from quant_assets.naming import market_job
-from quant_assets.partitions import HOUR_FORMAT, SESSION_FORMAT, key_ranges
+from quant_assets.partitions import key_ranges
+from quant_assets.schemas.keys import HOUR_FORMAT, SESSION_FORMAT
 from quant_assets.vendors.fred_clock import release_day_at
 
 LOOK_BACK = timedelta(days=14)

@@ -11,10 +11,11 @@ import dagster as dg
 
 from quant_assets import naming
 from quant_assets.errors import BadConfigurationError
-from quant_assets.partitions import HOUR_FORMAT, SESSION_FORMAT, session_of
+from quant_assets.partitions import session_of
 from quant_assets.policies import OTHER_LIMIT
 from quant_assets.schemas import dataset_of
 from quant_assets.schemas.contract import Dataset
+from quant_assets.schemas.keys import HOUR_FORMAT, SESSION_FORMAT
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,7 +25,7 @@ from quant_assets.errors import BadDataError
 from quant_assets.io_managers.parquet_store import Part
 from quant_assets.io_managers.partitioned_parquet import split_by_partition
 from quant_assets.markets import MARKETS
-from quant_assets.partitions import HOUR_FORMAT, hour_of, hour_partitions
+from quant_assets.partitions import hour_of, hour_partitions
 from quant_assets.policies import SINGLE_RUN, VENDOR_RETRY, typed_failures
 from quant_assets.resources import (
     AlphaVantageResource,
@@ -37,6 +37,7 @@ from quant_assets.resources import (
 )
 from quant_assets.resources.base import Fetch
 from quant_assets.schemas import dataset_of
+from quant_assets.schemas.keys import HOUR_FORMAT
 
 if TYPE_CHECKING:
     import pandas as pd

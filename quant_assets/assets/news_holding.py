@@ -13,8 +13,8 @@ from quant_assets.assets.news_collecting import Collection
 from quant_assets.domain.held import Held
 from quant_assets.errors import BadDataError
 from quant_assets.io_managers.quarantine import Quarantine, row_to_json, rows_from_json
-from quant_assets.partitions import HOUR_FORMAT
 from quant_assets.schemas import dataset_of
+from quant_assets.schemas.keys import HOUR_FORMAT
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,10 +26,11 @@ from quant_assets.assets.news import LATE_HOURS, latest_articles, score
 from quant_assets.assets.news_holding import ARTICLES, REMEMBERED_HOURS
 from quant_assets.domain.held import Held
 from quant_assets.errors import BadConfigurationError, BadDataError
-from quant_assets.partitions import HOUR_FORMAT, hour_of, stream_hours
+from quant_assets.partitions import hour_of, stream_hours
 from quant_assets.policies import SINGLE_RUN, VENDOR_RETRY, typed_failures
 from quant_assets.resources import ClockResource, EventsResource, SettingsResource, StoreResource
 from quant_assets.schemas import dataset_of
+from quant_assets.schemas.keys import HOUR_FORMAT
 from quant_assets.schemas.loaded import LoadedPartitions
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ from quant_assets.domain.freshness import (
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import MARKETS, Market
 from quant_assets.naming import CHECK_FRESHNESS, market_job
-from quant_assets.partitions import HOUR_FORMAT, SESSION_FORMAT
 from quant_assets.resources import ClockResource, SettingsResource, StoreResource
+from quant_assets.schemas.keys import HOUR_FORMAT, SESSION_FORMAT
 from quant_assets.settings import Settings
 from quant_assets.timetable import Rule, first_asked, rules
 

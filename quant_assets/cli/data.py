@@ -11,8 +11,8 @@ from rich.table import Table
 from quant_assets.cli.show import output, print_frame
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore
-from quant_assets.partitions import HOUR_FORMAT, SESSION_FORMAT
 from quant_assets.schemas import DATASETS, dataset_of
+from quant_assets.schemas.keys import HOUR_FORMAT, SESSION_FORMAT
 from quant_assets.settings import Settings
 
 

@@ -16,8 +16,8 @@ from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import Market
-from quant_assets.partitions import HOUR_FORMAT
 from quant_assets.schemas import dataset_of
+from quant_assets.schemas.keys import HOUR_FORMAT
 from quant_assets.settings import Settings
 
 NEWS = (

@@ -17,7 +17,8 @@ from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import Market
 from quant_assets.naming import market_job
-from quant_assets.partitions import HOUR_FORMAT, REGIME_LOOK_BACK_DAYS, key_ranges
+from quant_assets.partitions import REGIME_LOOK_BACK_DAYS, key_ranges
+from quant_assets.schemas.keys import HOUR_FORMAT
 
 if TYPE_CHECKING:
     import dagster as dg

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
-import pandas as pd
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +20,9 @@ from quant_assets.schemas import DATASETS, dataset_of
 from quant_assets.settings import Settings
 from quant_assets.versions import code_versions
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 COLUMNS = ["asset", "partition_key", "item", "rule", "reason", "state", "held_at"]
 
 
@@ -31,26 +34,38 @@ def list_rows(
     values: Settings, asset: str | None, first: str | None, last: str | None, form: str
 ) -> None:
     """Print the quarantined rows of an asset, or of all, one a line."""
-    frames = []
-    for name in sorted(DATASETS) if asset is None else [asset]:
-        quarantine = Quarantine(_store(values), name)
-        keys = [
+    keys = {
+        name: [
             key
-            for key in quarantine.partitions()
+            for key in Quarantine(_store(values), name).partitions()
             if (first is None or key >= first) and (last is None or key <= last)
         ]
-        frames.append(quarantine.read(keys).assign(asset=name)[COLUMNS])
-    frame = pd.concat(frames, ignore_index=True)
+        for name in (sorted(DATASETS) if asset is None else [asset])
+    }
     if form != "table":
-        print_frame(frame, form)
+        print_frame(_rows(values, keys), form)
         return
-    if frame.empty:
+    # Reading takes pandas, which is slow to import: mostly there is nothing to read.
+    frame = _rows(values, keys) if any(keys.values()) else None
+    if frame is None or frame.empty:
         click.echo("nothing is in quarantine")
         return
     table = Table(*(name.replace("_key", "") for name in COLUMNS[:-1]), box=box.SIMPLE)
     for row in frame[COLUMNS[:-1]].astype(str).itertuples(index=False):
         table.add_row(*(Text(printable(value)) for value in row))
     output().print(table)
+
+
+def _rows(values: Settings, keys: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Quarantined rows of partitions, which stand by asset."""
+    import pandas as pd
+
+    store = _store(values)
+    frames = [
+        Quarantine(store, asset).read(wanted).assign(asset=asset)[COLUMNS]
+        for asset, wanted in keys.items()
+    ]
+    return pd.concat(frames, ignore_index=True)
 
 
 def show_rows(values: Settings, asset: str, partition: str, item: str | None) -> None:

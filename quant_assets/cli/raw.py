@@ -10,13 +10,10 @@ import click
 from rich import box
 from rich.table import Table
 
-from quant_assets.cli.execute import execute
 from quant_assets.cli.show import output
-from quant_assets.cli.tasks import Task
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore
-from quant_assets.jobs import FETCHED
-from quant_assets.naming import TAG_REBUILD
+from quant_assets.naming import FETCHED, TAG_REBUILD
 from quant_assets.settings import Settings
 from quant_assets.vendors.archive import Manifest, RawArchive, UnreadableArchiveError
 
@@ -68,6 +65,9 @@ def prune(values: Settings, days: int | None, *, dry_run: bool) -> None:
 
 def rebuild_partitions(values: Settings, asset: str, first: str, last: str) -> bool:
     """Run the asset's job on kept answers for each stretch of one fetch; whether all succeeded."""
+    from quant_assets.cli.execute import execute
+    from quant_assets.cli.tasks import Task
+
     _demand_fetched(asset)
     if last < first:
         raise BadConfigurationError(f"the last partition {last} is before the first, {first}")

@@ -26,8 +26,8 @@ from quant_assets.cli.spans import Span, span_of
 from quant_assets.cli.tasks import Task
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
-from quant_assets.jobs import FETCHED
 from quant_assets.markets import Market
+from quant_assets.naming import FETCHED
 from quant_assets.sandbox import locate
 from quant_assets.sandbox.slack_export import publish
 from quant_assets.sensors.dead_runs import close_dead_runs

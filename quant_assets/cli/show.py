@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +16,9 @@ from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import Market
 from quant_assets.schemas import dataset_of
 from quant_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NARROWEST = 140
 LABEL_STYLES = {
@@ -31,6 +34,8 @@ def print_recommendations(
     values: Settings, market: Market, session: date | None, form: str
 ) -> None:
     """Print the recommendations of ``session`` (default: the last stored) as table, JSON or CSV."""
+    import pandas as pd
+
     store = ParquetStore(values.data_dir, values.profile)
     asset = f"{market.key}/recommendations"
     key = session.isoformat() if session else _last_key(store, asset)
@@ -83,7 +88,7 @@ def print_frame(frame: pd.DataFrame, form: str) -> None:
 
 def number(value: float) -> str:
     """A signed score with three decimals, empty if unknown."""
-    return "" if pd.isna(value) else f"{value:+.3f}"
+    return "" if math.isnan(value) else f"{value:+.3f}"
 
 
 def _last_key(store: ParquetStore, asset: str) -> str:

@@ -14,8 +14,8 @@ from quant_assets.cli.status_house import House, said
 from quant_assets.cli.status_report import AssetState, QuarantineState, QuotaState
 from quant_assets.domain.freshness import Timetable
 from quant_assets.io_managers.quarantine import Quarantine
-from quant_assets.jobs import FETCHED
 from quant_assets.markets import MARKETS
+from quant_assets.naming import FETCHED
 from quant_assets.resources.base import shown_settings
 from quant_assets.resources.vendors import AlphaVantageResource
 

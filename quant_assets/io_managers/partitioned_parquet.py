@@ -14,10 +14,10 @@ import dagster as dg
 from quant_assets.errors import BadDataError, MissingPartitionError
 from quant_assets.io_managers.parquet_store import ParquetStore, Part, StoredPartition
 from quant_assets.naming import INCOMPLETE
-from quant_assets.partitions import HOUR_FORMAT, SESSION_FORMAT
 from quant_assets.policies import typed_failures
 from quant_assets.schemas import dataset_of
 from quant_assets.schemas.contract import Dataset
+from quant_assets.schemas.keys import HOUR_FORMAT, SESSION_FORMAT
 from quant_assets.schemas.loaded import HISTORY, LoadedPartitions
 
 if TYPE_CHECKING:

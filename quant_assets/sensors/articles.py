@@ -23,8 +23,8 @@ from quant_assets.events.follower import Cursor, Follower
 from quant_assets.events.publisher import Publisher
 from quant_assets.events.reading import Record
 from quant_assets.events.topics import Role, TopicNames
-from quant_assets.partitions import HOUR_FORMAT
 from quant_assets.resources import ClockResource, EventsResource
+from quant_assets.schemas.keys import HOUR_FORMAT
 from quant_assets.sensors.common import (
     REPEATS,
     free_runs,

@@ -15,7 +15,7 @@ from quant_assets.events import payloads as p
 from quant_assets.events.envelope import BadEventError, Event, payload_from
 from quant_assets.markets import FIRST_SESSION, MARKETS, Market, market
 from quant_assets.naming import market_job
-from quant_assets.partitions import HOUR_FORMAT
+from quant_assets.schemas.keys import HOUR_FORMAT
 from quant_assets.vendors.fred_clock import release_day_at
 
 CLOCK_TOLERANCE = timedelta(minutes=10)

@@ -17,8 +17,9 @@ from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore, empty_frame
 from quant_assets.markets import FIRST_SESSION, KR, US, Market
-from quant_assets.partitions import HOUR_FORMAT, MOST_RANGES, REGIME_LOOK_BACK_DAYS, key_ranges
+from quant_assets.partitions import MOST_RANGES, REGIME_LOOK_BACK_DAYS, key_ranges
 from quant_assets.schemas import dataset_of
+from quant_assets.schemas.keys import HOUR_FORMAT
 
 NOW = datetime(2024, 7, 2, 12, 20, tzinfo=UTC)
 NEWS_START = date(2022, 3, 1)
