@@ -15,7 +15,7 @@ from quant_assets.cli.plan import ARTICLES, OBSERVATIONS
 from quant_assets.cli.tasks import Task
 from quant_assets.errors import BadDataError
 from quant_assets.markets import MARKETS
-from quant_assets.partitions import HOUR_FORMAT
+from quant_assets.schemas.keys import HOUR_FORMAT
 from quant_assets.settings import Settings
 from quant_assets.vendors.daily_quota import DailyQuota, quota_path
 from quant_assets.vendors.rotation import ReachedTimes, choose_tickers, reserved_calls

@@ -47,7 +47,7 @@ from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.jobs import NAMED_JOBS, NEWS_STREAM, NamedJob
 from quant_assets.markets import MARKETS
 from quant_assets.naming import TAG_COMMAND, market_job
-from quant_assets.partitions import HOUR_FORMAT
+from quant_assets.schemas.keys import HOUR_FORMAT
 from quant_assets.sensors.dead_runs import close_dead_runs, close_run
 from quant_assets.settings import Settings, settings
 from quant_assets.versions import code_versions
