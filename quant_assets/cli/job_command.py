@@ -13,7 +13,26 @@ from quant_assets.cli.options import DATE, MARKET, PROFILE
 NAMES = ("us-price", "kr-price", "macro", "news", "combined", "all")
 
 
-@click.command()
+HELP = """\
+Do one of the platform's jobs and end, for cron, systemd, ECS and Kubernetes.
+
+\b
+us-price, kr-price  daily bars; default: the last complete session
+macro               FRED's releases and the regime; default: yesterday and today
+news                articles and tone; default: the last hour that is over
+combined            what a session's analysis needs and lacks, and the recommendations
+all                 all of these
+
+What is stored already is not done again. Progress goes to standard error, the result to
+standard output.
+
+\b
+Exit status: 0 done or nothing to do, 1 something failed, 2 wrong arguments or settings,
+3 done without an optional input (news, macro), 130 after Ctrl-C, 143 after SIGTERM.
+"""
+
+
+@click.command(help=HELP)
 @PROFILE
 @click.argument("name", metavar="JOB", type=click.Choice(NAMES), required=False)
 @click.option("--date", "day", type=DATE, help="One session, release day, or UTC day of news.")
@@ -36,22 +55,7 @@ def job(
     as_json: bool,
     schema: bool,
 ) -> None:
-    r"""Do one of the platform's jobs and end, for cron, systemd, ECS and Kubernetes.
-
-    \b
-    us-price, kr-price  daily bars; default: the last complete session
-    macro               FRED's releases and the regime; default: yesterday and today
-    news                articles and tone; default: the last hour that is over
-    combined            what a session's analysis needs and lacks, and the recommendations
-    all                 all of these
-
-    What is stored already is not done again. Progress goes to standard error, the result to
-    standard output.
-
-    \b
-    Exit status: 0 done or nothing to do, 1 something failed, 2 wrong arguments or settings,
-    3 done without an optional input (news, macro), 130 after Ctrl-C, 143 after SIGTERM.
-    """
+    """Do a job: see ``HELP``."""
     from quant_assets.cli import job_report
 
     if schema:

@@ -5,7 +5,7 @@ Whatever cannot be had is refused here, in one sentence, before anything heavy i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -17,14 +17,6 @@ from quant_assets.errors import BadConfigurationError
 from quant_assets.markets import FIRST_SESSION, LAST_CALENDAR_DAY, MARKETS, Listing, Market, market
 from quant_assets.vendors.fred_clock import release_day_at
 
-JOBS: Mapping[str, str] = {
-    "us-price": "daily bars of the United States",
-    "kr-price": "daily bars of Korea",
-    "macro": "macro values released on some days, and the regime",
-    "news": "news of some hours and their tone",
-    "combined": "what the analysis of a session needs and lacks, and the recommendations",
-    "all": "prices of both markets, macro, news, and the recommendations",
-}
 Universe = Callable[[str], Sequence[Listing]]
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from quant_assets import errors
+from quant_assets.cli.execute import _reason
 from quant_assets.definitions import build_defs
 from quant_assets.jobs import NAMED_JOBS, NamedJob
 from quant_assets.naming import TAG_MAX_RUNTIME
@@ -112,3 +113,25 @@ def test_prices_are_required_and_news_are_not() -> None:
     assert combined.inputs == ("kr_price",)
     assert {"news_crawl", "macro_sync"} <= set(combined.optional_inputs)
     assert combined.limit == ANALYSIS_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "is_traced"),
+    [
+        (errors.BadDataError("no rows: see the calendar"), "asked: no rows: see the", False),
+        (ZeroDivisionError("division by zero"), "asked: ZeroDivisionError: division by", True),
+    ],
+)
+def test_an_error_that_nobody_meant_is_told_with_its_traceback(
+    error: Exception, said: str, is_traced: bool
+) -> None:
+    """What a command says of a failed run: a sentence, and where it is needed the place."""
+
+    @dg.asset
+    def asked() -> None:
+        with typed_failures():
+            raise error
+
+    reason, trace = _reason(dg.materialize([asked], raise_on_error=False))
+    assert reason.startswith(said)
+    assert ("test_run_policies.py" in trace) == is_traced
