@@ -18,7 +18,6 @@ from typing import Any, BinaryIO
 import dagster as dg
 import msgspec
 
-from quant_assets.assets.news_collecting import RSS_REACH
 from quant_assets.cli.execute import end_with, execute
 from quant_assets.cli.instance import has_instance
 from quant_assets.cli.job_calls import calls_of, quota_of
@@ -50,6 +49,7 @@ from quant_assets.naming import TAG_COMMAND, market_job
 from quant_assets.schemas.keys import HOUR_FORMAT
 from quant_assets.sensors.dead_runs import close_dead_runs, close_run
 from quant_assets.settings import Settings, settings
+from quant_assets.timetable import RSS_LOOK_BACK
 from quant_assets.versions import code_versions
 
 SHOWN_SESSIONS = 31
@@ -170,8 +170,8 @@ class _Planning:
         if self._values.has_alpha_vantage:
             return list(keys)
         missing = set(self._store.missing(ARTICLES, keys))
-        oldest = (self._now - RSS_REACH - timedelta(hours=1)).strftime(HOUR_FORMAT)
-        lost = {key for key in missing if key <= oldest}
+        begin = (self._now - RSS_LOOK_BACK).strftime(HOUR_FORMAT)
+        lost = {key for key in missing if key < begin}
         if lost:
             self._notes.append(
                 f"{len(lost)} hour(s) of news, {min(lost)} .. {max(lost)}, cannot be had any more: "
