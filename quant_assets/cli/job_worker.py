@@ -6,6 +6,7 @@ file descriptor FD. The command that starts it stays light and ends it at once, 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -235,11 +236,15 @@ def _keys(first: datetime, last: datetime) -> list[str]:
 @contextmanager
 def _instance(values: Settings, *, is_dry_run: bool = False) -> Iterator[dg.DagsterInstance]:
     """The instance; for a dry run one in memory where opening it would make its files."""
-    if is_dry_run and not has_instance(values.home_dir):
-        with dg.DagsterInstance.ephemeral() as instance:
-            yield instance
-        return
-    with dg.DagsterInstance.get() as instance:
+    if is_dry_run:
+        is_there = has_instance(values.home_dir)
+        opened = dg.DagsterInstance.get() if is_there else dg.DagsterInstance.ephemeral()
+    else:
+        with (values.home_dir / ".instance.lock").open("w") as lock:
+            # Two that make Dagster's databases at the same time spoil them for ever.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            opened = dg.DagsterInstance.get()
+    with opened as instance:
         yield instance
 
 
