@@ -81,9 +81,13 @@ def platform(
     kr: Sequence[str] = KR_SYMBOLS,
     overrides: dict[str, Any] | None = None,
     sandbox: Sandbox | None = None,
+    is_persistent: bool = False,
     **variables: Any,
 ) -> Iterator[Platform]:
-    """A platform below ``home`` whose vendors and clock stand at ``now``."""
+    """A platform below ``home`` whose vendors and clock stand at ``now``.
+
+    Its instance is in memory unless it shall be ``is_persistent``: as ``quant`` has it.
+    """
     settings = Settings(
         **{
             "QUANT_HOME": str(home),
@@ -95,7 +99,7 @@ def platform(
     own = sandbox or Sandbox(
         seed=settings.sandbox_seed, data_dir=settings.replayed_data, now=lambda: now
     )
-    with own, dg.DagsterInstance.ephemeral(tempdir=str(home)) as instance:
+    with own, _instance(home, is_persistent=is_persistent) as instance:
         locate.record(home, own)
         resources = {
             **build_resources(settings),
@@ -109,6 +113,14 @@ def platform(
             settings,
             own,
         )
+
+
+def _instance(home: Path, *, is_persistent: bool) -> dg.DagsterInstance:
+    if not is_persistent:
+        return dg.DagsterInstance.ephemeral(tempdir=str(home))
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "dagster.yaml").symlink_to(Path(__file__).parents[1] / "dagster.yaml")
+    return dg.DagsterInstance.from_config(str(home))
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from quant_assets.cli.backfill_commands import backfill
 from quant_assets.cli.dead_letter_commands import dead_letters
 from quant_assets.cli.doctor_commands import doctor
 from quant_assets.cli.events_commands import events
@@ -25,6 +26,7 @@ def quant() -> None:
     """Quant data platform: runs, recommendations and stored data from the command line."""
 
 
+quant.add_command(backfill)
 quant.add_command(dead_letters)
 quant.add_command(doctor)
 quant.add_command(events)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import dagster as dg
 
 POLL_SECONDS = 0.5
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Run config of a run whose log stands in the UI, not in the terminal."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def run_tasks(
 ) -> list[Outcome]:
     """Execute every task, ``workers`` at a time, in processes of their own.
 
+    Ctrl-C or SIGTERM ends them and raises ``KeyboardInterrupt``.
+
     ``on_progress`` is called with a task and the partitions it has newly materialized. A task
     that fails does not stop the others. A worker that dies is an outcome like any other.
     """
@@ -72,7 +76,7 @@ def run_tasks(
         for task in tasks:
             run_id = str(uuid.uuid4())
             running.append(_Running(task, run_id, pool.submit(execute, task, run_id)))
-        with interruptions(signal.SIGINT) as interrupted:
+        with interruptions(signal.SIGINT, signal.SIGTERM) as interrupted:
             while running:
                 if interrupted(POLL_SECONDS):
                     _interrupt(pool, running, instance)
@@ -123,7 +127,7 @@ def execute(
         for check in result.get_asset_check_evaluations()
         if not check.passed and check.check_name != CHECK_FRESHNESS
     )
-    reason, trace = ("", "") if result.success else _reason(result)
+    reason, trace = ("", "") if result.success else failure_reason(result)
     return Outcome(task, run_id, time.monotonic() - started, reason, failed_checks, trace)
 
 
@@ -136,28 +140,24 @@ def _execute(
     import dagster as dg
 
     from quant_assets.definitions import defs
-    from quant_assets.naming import TAG_PARTITION, TAG_RANGE_END, TAG_RANGE_START
+    from quant_assets.sensors.common import partition_tags
 
-    tags = (
-        {TAG_PARTITION: task.first}
-        if task.first == task.last
-        else {TAG_RANGE_START: task.first, TAG_RANGE_END: task.last}
-    )
+    process = {TAG_HOST: platform.node(), TAG_PID: str(os.getpid())}
     with dg.DagsterInstance.get() as instance:
         if on_event is not None:
             instance.add_event_listener(run_id, on_event)
         return defs.resolve_job_def(task.job).execute_in_process(
             instance=instance,
             run_id=run_id,
-            tags={**own_tags, **tags, TAG_HOST: platform.node(), TAG_PID: str(os.getpid())},
+            tags={**own_tags, **partition_tags(task.first, task.last), **process},
             asset_selection=[dg.AssetKey(asset.split("/")) for asset in task.assets],
             partition_key=task.first if task.first == task.last else None,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config=QUIET,
             raise_on_error=False,
         )
 
 
-def _reason(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
+def failure_reason(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
     """The first failed step and what its error says: the platform's own word, else the innermost.
 
     The cause of an error of ours is a library's, which knows no remedy; of an error that is not

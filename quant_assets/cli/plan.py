@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from quant_assets.cli.inputs import decision_hours
 from quant_assets.cli.spans import Span, with_history
 from quant_assets.cli.tasks import Cause, Causes, Reason, Task, Write, written_by
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
@@ -276,9 +277,7 @@ class Planner:
 
     def _newest_news(self, market: Market, session: date) -> _Stored:
         """The latest stored hour of the session's decision window, crawled or streamed."""
-        start = market.hours_of(market.offset_session(session, -1))[0].replace(minute=0)
-        hours = int((market.decision_at(session) - start) / timedelta(hours=1)) + 1
-        keys = [(start + timedelta(hours=n)).strftime(HOUR_FORMAT) for n in range(hours)]
+        keys = decision_hours(market, session)
         assets = (TONE, "news/streamed_sentiment")
         return max(self._written(asset, key) for asset in assets for key in keys)
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 
 import dagster as dg
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
-from quant_assets.cli.command_thread import CommandThread, command_thread
-from quant_assets.cli.execute import Outcome, run_tasks
+from quant_assets.cli.command_thread import command_thread
+from quant_assets.cli.execute import Outcome
 from quant_assets.cli.pictures import save_pictures
 from quant_assets.cli.plan import Planner
+from quant_assets.cli.progress import run_shown, sandbox_for_all
 from quant_assets.cli.show import print_recommendations
 from quant_assets.cli.spans import Span, span_of
 from quant_assets.cli.tasks import Task
@@ -59,7 +51,7 @@ def run_range(
     outcomes: list[Outcome] = []
     with (
         dg.DagsterInstance.get() as instance,
-        _sandbox_for_all(values),
+        sandbox_for_all(values),
         command_thread(values, spans) as thread,
     ):
         if closed := close_dead_runs(instance):
@@ -71,7 +63,7 @@ def run_range(
         for wave in waves:
             tasks = wave(Planner(store, instance, now, code_versions(values)))
             thread.planned(len(tasks))
-            outcomes += _run_wave(console, tasks, instance, workers, thread)
+            outcomes += run_shown(console, tasks, instance, workers, thread.ended)
         shown = _newest_sessions(store, spans)
         pictures = save_pictures(instance, values, shown)
         for span in spans:
@@ -95,63 +87,6 @@ def run_range(
             f"  run {outcome.run_id}; `quant run` again does what is missing", soft_wrap=True
         )
     return not failed
-
-
-@contextmanager
-def _sandbox_for_all(values: Settings) -> Iterator[None]:
-    """In the sandbox profiles, one sandbox that every worker process finds."""
-    if not values.is_sandbox:
-        yield
-        return
-    with locate.shared(values.home_dir, seed=values.sandbox_seed, data_dir=values.replayed_data):
-        yield
-
-
-def _run_wave(
-    console: Console,
-    tasks: Sequence[Task],
-    instance: dg.DagsterInstance,
-    workers: int,
-    thread: CommandThread,
-) -> list[Outcome]:
-    if not tasks:
-        return []
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
-        bars = {
-            job: progress.add_task(
-                job, total=sum(t.partitions * len(t.assets) for t in tasks if t.job == job)
-            )
-            for job in dict.fromkeys(task.job for task in tasks)
-        }
-
-        def on_end(outcome: Outcome) -> None:
-            thread.ended(outcome)
-            state = "[red]failed[/red]" if outcome.reason else "done"
-            why = f" (because: {outcome.task.why})" if outcome.task.is_again else ""
-            progress.console.print(
-                f"{outcome.task.title}: {state} in {outcome.seconds:.1f} s{why}",
-                highlight=False,
-                soft_wrap=True,
-            )
-            for check in outcome.failed_checks:
-                progress.console.print(
-                    f"  check not passed: {check}", highlight=False, soft_wrap=True
-                )
-
-        return run_tasks(
-            tasks,
-            instance,
-            workers=workers,
-            on_progress=lambda task, count: progress.advance(bars[task.job], count),
-            on_end=on_end,
-        )
 
 
 def _newest_sessions(store: ParquetStore, spans: Sequence[Span]) -> dict[str, str]:

@@ -30,7 +30,7 @@ TOLD: Mapping[Reason, str] = {
     Reason.HELD: "rows were held back: the vendor may have corrected them",
     Reason.NO_ANSWER: "a source did not answer",
     Reason.NOT_OVER: "stored before the day was over",
-    Reason.FORCED: "asked for with --force",
+    Reason.FORCED: "asked for again",
     Reason.ALONG: "made in the same run",
 }
 

@@ -1,0 +1,64 @@
+"""What a stored partition rests on. What belongs here: the files behind a file, from keys alone.
+
+The same as the partition mappings say, without Dagster's cost of a mapping for each key.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from datetime import date, timedelta
+from functools import lru_cache
+
+from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
+from quant_assets.markets import FIRST_SESSION, LAST_CALENDAR_DAY, MARKETS, Market
+from quant_assets.partitions import REGIME_LOOK_BACK_DAYS, session_of
+from quant_assets.schemas.keys import HOUR_FORMAT
+
+Place = tuple[str, str]
+"""An asset and a partition of it."""
+TONES = {
+    "news/article_sentiment": "news/articles",
+    "news/streamed_sentiment": "news/streamed_articles",
+}
+
+
+def inputs_of(asset: str, key: str) -> Iterator[Place]:
+    """The partitions that a partition is computed from, stored or not; none of a fetched one."""
+    head, _, name = asset.partition("/")
+    if asset in TONES:
+        yield TONES[asset], key
+    elif asset == "macro/regime":
+        day = session_of(key)
+        for n in range(REGIME_LOOK_BACK_DAYS + 1):
+            yield "macro/observations", (day - timedelta(days=n)).isoformat()
+    elif head in MARKETS:
+        yield from _inputs_of_session(MARKETS[head], name, key)
+
+
+def _inputs_of_session(market: Market, name: str, key: str) -> Iterator[Place]:
+    if name == "technical_indicators":
+        sessions = _sessions(market.key)
+        last = bisect_left(sessions, key)
+        for session in sessions[max(0, last - LOOK_BACK_SESSIONS + 1) : last + 1]:
+            yield f"{market.key}/prices", session
+    elif name == "technical_score":
+        yield f"{market.key}/technical_indicators", key
+    elif name == "recommendations":
+        yield f"{market.key}/technical_score", key
+        yield f"{market.key}/news_sentiment", key
+    elif name == "news_sentiment":
+        for hour in decision_hours(market, session_of(key)):
+            for tone in TONES:
+                yield tone, hour
+
+
+def decision_hours(market: Market, session: date) -> list[str]:
+    """The hours of news that may enter the decision of a session."""
+    start = market.hours_of(market.offset_session(session, -1))[0].replace(minute=0)
+    count = int((market.decision_at(session) - start) / timedelta(hours=1)) + 1
+    return [(start + timedelta(hours=n)).strftime(HOUR_FORMAT) for n in range(count)]
+
+
+@lru_cache(maxsize=4)
+def _sessions(market_key: str) -> list[str]:
+    days = MARKETS[market_key].sessions(FIRST_SESSION, LAST_CALENDAR_DAY)
+    return [day.isoformat() for day in days]
