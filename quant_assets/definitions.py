@@ -21,6 +21,7 @@ from quant_assets.checks import (
 )
 from quant_assets.hooks.completion import build_completion_hooks
 from quant_assets.hooks.slack import RunSlackResource
+from quant_assets.housekeeping.job import build_housekeeping_job
 from quant_assets.jobs import build_jobs
 from quant_assets.markets import MARKETS
 from quant_assets.resources import build_resources, shown_settings
@@ -66,7 +67,7 @@ def build_defs(
             *build_news_checks(),
             *build_freshness_checks(),
         ],
-        jobs=jobs,
+        jobs=[*jobs, build_housekeeping_job(values)],
         schedules=build_schedules(values),
         sensors=[
             build_request_sensor(jobs),

@@ -4,6 +4,7 @@ from datetime import UTC
 
 import dagster as dg
 
+from quant_assets.housekeeping.job import NAME as HOUSEKEEPING
 from quant_assets.sensors.partition_state import known_partitions, unasked_run
 from quant_assets.settings import Settings
 from quant_assets.timetable import Rule, decide, rules
@@ -18,7 +19,7 @@ def build_schedules(values: Settings) -> list[dg.ScheduleDefinition]:
     status = (
         dg.DefaultScheduleStatus.STOPPED if values.is_sandbox else dg.DefaultScheduleStatus.RUNNING
     )
-    return [schedule_of(rule, status) for rule in made.values()]
+    return [*(schedule_of(rule, status) for rule in made.values()), _housekeeping(status)]
 
 
 def schedule_of(
@@ -49,3 +50,15 @@ def schedule_of(
         ]
 
     return due_partitions
+
+
+def _housekeeping(status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+    """Every day once, when neither market is open nor has just closed."""
+    return dg.ScheduleDefinition(
+        name=HOUSEKEEPING,
+        job_name=HOUSEKEEPING,
+        cron_schedule="20 10 * * *",
+        execution_timezone="UTC",
+        default_status=status,
+        description="Old runs, logs and leftovers are removed.",
+    )

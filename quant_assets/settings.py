@@ -29,6 +29,7 @@ from quant_assets.markets import OVERRIDES_VARIABLE, Listing, load_universe, mar
 from quant_assets.reference import read_rows, reference_path, reference_rows
 from quant_assets.settings_kafka import KafkaSettings
 from quant_assets.settings_notices import NoticeSettings
+from quant_assets.settings_retention import RetentionSettings
 from quant_assets.vendors.slack import SlackConnection
 
 Profile = Literal["sandbox", "replay", "live"]
@@ -71,7 +72,7 @@ def load_macro_series(source: str) -> tuple[MacroSeries, ...]:
         ) from error
 
 
-class Settings(KafkaSettings, NoticeSettings):
+class Settings(KafkaSettings, NoticeSettings, RetentionSettings):
     """Settings of one process. Each field's variable is its alias; units are in the name."""
 
     model_config = SettingsConfigDict(
@@ -129,7 +130,6 @@ class Settings(KafkaSettings, NoticeSettings):
     )
     article_text: bool = Field(False, alias="QUANT_ARTICLE_TEXT")
     sentiment_model: Path | None = Field(None, alias="QUANT_SENTIMENT_MODEL")
-    raw_retention_days: int = Field(90, ge=0, le=3650, alias="QUANT_RAW_RETENTION_DAYS")
 
     sandbox_seed: int = Field(7, ge=0, le=2**31 - 1, alias="QUANT_SANDBOX_SEED")
     sandbox_data: Path | None = Field(None, alias="QUANT_SANDBOX_DATA")

@@ -12,6 +12,7 @@ from quant_assets.cli.backfill_commands import backfill
 from quant_assets.cli.dead_letter_commands import dead_letters
 from quant_assets.cli.doctor_commands import doctor
 from quant_assets.cli.events_commands import events
+from quant_assets.cli.housekeeping import housekeeping
 from quant_assets.cli.job_command import job
 from quant_assets.cli.notify_commands import notify
 from quant_assets.cli.options import ASSET, DATA, DATE, MARKET, PROFILE
@@ -30,6 +31,7 @@ quant.add_command(backfill)
 quant.add_command(dead_letters)
 quant.add_command(doctor)
 quant.add_command(events)
+quant.add_command(housekeeping)
 quant.add_command(job)
 quant.add_command(notify)
 quant.add_command(quarantine)

@@ -70,13 +70,13 @@ def build_outbox_sensor(values: Settings) -> dg.SensorDefinition:
             return dg.SkipReason("no broker: outcomes are sent once there is one")
         source = Source(store.open(), values, publisher)
         tick = _Tick(context, source, clock.now())
-        context.update_cursor(tick.run(_since(context.cursor)).isoformat())
+        context.update_cursor(tick.run(sent_until(context.cursor)).isoformat())
         return dg.SkipReason(tick.summary())
 
     return event_outbox
 
 
-def _since(cursor: str | None) -> datetime:
+def sent_until(cursor: str | None) -> datetime:
     """The time up to which everything is sent; an unreadable cursor counts as none."""
     try:
         return datetime.fromisoformat(cursor or "").astimezone(UTC)

@@ -198,7 +198,7 @@ def test_schedules_run_in_the_live_profile_only() -> None:
     for profile, status in (("live", "RUNNING"), ("sandbox", "STOPPED")):
         values = Settings(QUANT_PROFILE=profile)
         made = build_schedules(values)
-        assert {s.name for s in made} == set(RULES)
+        assert {s.name for s in made} == {*RULES, "housekeeping"}
         assert {s.default_status.value for s in made} == {status}
         assert build_follow_up_sensor(values, JOBS).default_status.value == status
 

@@ -1,6 +1,7 @@
 """Dagster's instance on a real PostgreSQL: what ran is there, and nothing is kept beside it."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -9,7 +10,8 @@ import pytest
 import yaml
 
 from quant_assets.cli.doctor import instance_checks
-from quant_assets.settings import Settings
+from quant_assets.housekeeping.tidy import tidy
+from quant_assets.settings import Settings, read_settings
 from quant_assets_tests.postgres import CHECKOUT, postgres, write_dagster_yaml
 
 
@@ -41,6 +43,36 @@ def test_another_process_finds_the_run_and_its_materialization(uri: str, tmp_pat
         assert cursor.fetchall() == [("SUCCESS",)]
     connection.close()
     assert not list(tmp_path.rglob("*.db"))
+
+
+DAYS = dg.StaticPartitionsDefinition(["a", "b"])
+
+
+@dg.asset(partitions_def=DAYS)
+def daily() -> None:
+    """Two partitions, of which a test makes one twice."""
+
+
+def test_housekeeping_leaves_the_latest_materialization_of_each_partition(
+    uri: str, tmp_path: Path
+) -> None:
+    """Its statements are written for SQLite and PostgreSQL alike."""
+    write_dagster_yaml(tmp_path, uri)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        for key in ("a", "b", "a"):
+            dg.materialize([daily], instance=instance, partition_key=key)
+        made = dg.AssetRecordsFilter(daily.key)
+        before = instance.fetch_materializations(made, limit=9).records
+        later = datetime.now(UTC) + timedelta(days=40)
+        values = read_settings(QUANT_HOME=str(tmp_path))
+        told = tidy(instance, values, later, dry_run=True)
+        assert {one.what: one.count for one in told.removed}["runs"] >= 3
+        tidy(instance, values, later)
+        assert instance.get_runs_count() == 0
+        assert instance.get_materialized_partitions(daily.key) == {"a", "b"}
+        after = instance.fetch_materializations(made, limit=9).records
+        assert [one.storage_id for one in after] == [one.storage_id for one in before[:2]]
+        assert tidy(instance, values, later).removed == ()
 
 
 def test_only_the_storage_differs_from_the_checkout(tmp_path: Path) -> None:

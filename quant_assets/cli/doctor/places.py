@@ -6,17 +6,16 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from quant_assets.cli.doctor.findings import Finding, Group
-from quant_assets.hooks.processes import is_alive
+from quant_assets.housekeeping import files
 from quant_assets.settings import Settings
 
 PLACES = Group("directories")
 LEAST_BYTES, FEW_BYTES = 200_000_000, 2_000_000_000
 """Free space below which something is about to break, and below which it is worth a word."""
-LEFTOVER_SECONDS = 3600.0
 
 
 def home(settings: Settings) -> Finding:
@@ -80,32 +79,13 @@ def owner(settings: Settings) -> Finding:
 
 def leftovers(settings: Settings) -> Finding:
     """Temporary files whose writer was killed."""
-    left = sorted(set(_leftovers(settings, time.time())))
+    home = settings.home_dir
+    left = sorted(set(files.leftovers((home, settings.data_dir), home, time.time())))
     if not left:
         return PLACES.ok("temporary files", "none is left over")
-    size = sum(path.stat().st_size for path in left if path.exists())
+    size = sum(files.size_of(path) for path in left)
     what = f"{len(left)} left by killed writers ({size / 1e6:,.1f} MB), such as {left[0]}"
-    folders = " ".join(dict.fromkeys(str(f) for f in (settings.home_dir, settings.data_dir)))
-    remedy = f"find {folders} -name '.*.tmp' -mmin +60 -delete"
-    return PLACES.warn("temporary files", what, remedy)
-
-
-def _leftovers(settings: Settings, now: float) -> Iterator[Path]:
-    """Files ``.<name>.<pid>.<hex>.tmp`` older than an hour whose process is gone."""
-    for root in {settings.home_dir, settings.data_dir}:
-        for folder, _, files in os.walk(root):
-            for file in files:
-                if not (file.startswith(".") and file.endswith(".tmp")):
-                    continue
-                path = Path(folder, file)
-                pid = file.split(".")[-3] if file.count(".") >= 4 else ""
-                try:
-                    written = path.stat().st_mtime
-                except FileNotFoundError:
-                    continue
-                is_old = now - written > LEFTOVER_SECONDS
-                if is_old and not (pid.isdecimal() and is_alive(int(pid), written)):
-                    yield path
+    return PLACES.warn("temporary files", what, "quant housekeeping")
 
 
 def dagster_home(
