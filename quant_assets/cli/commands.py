@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from quant_assets.cli.backfill_commands import backfill
+from quant_assets.cli.backfill_commands import backfill, verify
 from quant_assets.cli.dead_letter_commands import dead_letters
 from quant_assets.cli.doctor_commands import doctor
 from quant_assets.cli.events_commands import events
@@ -38,6 +38,7 @@ quant.add_command(quarantine)
 quant.add_command(raw)
 quant.add_command(rebuild)
 quant.add_command(status)
+quant.add_command(verify)
 
 
 @quant.command()
