@@ -146,11 +146,15 @@ def _execute(
     with dg.DagsterInstance.get() as instance:
         if on_event is not None:
             instance.add_event_listener(run_id, on_event)
-        return defs.resolve_job_def(task.job).execute_in_process(
+        job = defs.resolve_job_def(task.job)
+        keys = {dg.AssetKey(asset.split("/")) for asset in task.assets}
+        # A selection would bring the checks of freshness, which are no part of the jobs.
+        is_whole = keys == set(job.asset_layer.selected_asset_keys)
+        return job.execute_in_process(
             instance=instance,
             run_id=run_id,
             tags={**own_tags, **partition_tags(task.first, task.last), **process},
-            asset_selection=[dg.AssetKey(asset.split("/")) for asset in task.assets],
+            asset_selection=None if is_whole else list(keys),
             partition_key=task.first if task.first == task.last else None,
             run_config=QUIET,
             raise_on_error=False,

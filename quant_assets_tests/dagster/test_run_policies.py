@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from quant_assets import errors
-from quant_assets.cli.execute import _reason
+from quant_assets.cli.execute import failure_reason
 from quant_assets.definitions import build_defs
 from quant_assets.jobs import NAMED_JOBS, NamedJob
 from quant_assets.naming import TAG_MAX_RUNTIME
@@ -132,6 +132,6 @@ def test_an_error_that_nobody_meant_is_told_with_its_traceback(
         with typed_failures():
             raise error
 
-    reason, trace = _reason(dg.materialize([asked], raise_on_error=False))
+    reason, trace = failure_reason(dg.materialize([asked], raise_on_error=False))
     assert reason.startswith(said)
     assert ("test_run_policies.py" in trace) == is_traced
