@@ -10,14 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from quant_assets.domain.indicator_names import WARM_UP_BARS
 from quant_assets.io_managers.parquet_store import ParquetStore
-from quant_assets.markets import KR, US
+from quant_assets.markets import KR, US, Market, load_universe
 from quant_assets.schemas import dataset_of
 
 CHECKOUT = Path(__file__).parents[2]
@@ -53,10 +55,26 @@ class Commands:
         return answer
 
 
+def young_universe(market: Market, symbols: Sequence[str]) -> str:
+    """Universe file of symbols that are listed since just over the year that a label needs."""
+    last = market.last_complete_session(datetime.now(UTC))
+    since = market.offset_session(last, -WARM_UP_BARS - 12)
+    listings = load_universe(market.key, ",".join(symbols))
+    rows = [f"{listing.symbol},{listing.name},{since}" for listing in listings]
+    return "\n".join(["symbol,name,listed_on", *rows, ""])
+
+
 @pytest.fixture(scope="module")
 def quant(tmp_path_factory: pytest.TempPathFactory) -> Commands:
-    """A set-up instance on which `quant run` has made the last three sessions of both markets."""
+    """A set-up instance on which `quant run` has made the last three sessions of both markets.
+
+    The symbols are listed since a year, so that it fetches that and not the two years of others.
+    """
     commands = Commands(tmp_path_factory.mktemp("checkout"))
+    for market, name in ((US, "QUANT_US_UNIVERSE"), (KR, "QUANT_KR_UNIVERSE")):
+        path = commands.folder / f"{market.key}.csv"
+        path.write_text(young_universe(market, SYMBOLS[name].split(",")), encoding="utf-8")
+        commands.environment[name] = str(path)
     commands("quant", "setup")
     first = US.offset_session(US_LAST, -2).isoformat()
     answer = commands("quant", "run", "--from", first)
