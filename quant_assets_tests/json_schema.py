@@ -1,6 +1,6 @@
-"""The part of JSON Schema that the platform's schemas use. What belongs here: checking a value."""
+"""A small judge of JSON Schema, apart from the library that makes ours. No tests here."""
 
-from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 TYPES: dict[str, tuple[type, ...]] = {
@@ -13,38 +13,45 @@ TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
 }
 KNOWN = {
-    "$schema", "$defs", "$ref", "title", "description", "type", "enum", "const", "anyOf", "items",
-    "properties", "required", "additionalProperties", "default", "format",
+    "$schema", "$defs", "$ref", "title", "description", "type", "properties", "required", "items",
+    "anyOf", "enum", "const", "default", "format", "additionalProperties",
 }  # fmt: skip
 
 
-def faults(
-    value: Any, schema: dict[str, Any], root: dict[str, Any], at: str = "$"
-) -> Iterator[str]:
-    """Where ``value`` breaks ``schema``, whose references are those of ``root``."""
-    assert set(schema) <= KNOWN, f"{at}: the checker does not know {set(schema) - KNOWN}"
-    if "$ref" in schema:
-        yield from faults(value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root, at)
-    if "anyOf" in schema and all(any(faults(value, one, root, at)) for one in schema["anyOf"]):
-        yield f"{at}: {value!r} is none of {schema['anyOf']}"
+def complaints(value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None) -> list[str]:
+    """What of ``value`` breaks ``schema``; a keyword that is not judged here is an error."""
+    root = schema if root is None else root
+    assert set(schema) <= KNOWN, set(schema) - KNOWN
+    if reference := schema.get("$ref"):
+        return complaints(value, root["$defs"][reference.rpartition("/")[2]], root)
+    if options := schema.get("anyOf"):
+        return [] if any(not complaints(value, one, root) for one in options) else [f"{value!r}"]
+    wanted = schema.get("type")
+    is_flag = isinstance(value, bool) and wanted != "boolean"
+    if wanted and (is_flag or not isinstance(value, TYPES[wanted])):
+        return [f"{value!r} is no {wanted}"]
+    found = []
     if "enum" in schema and value not in schema["enum"]:
-        yield f"{at}: {value!r} is none of {schema['enum']}"
+        found.append(f"{value!r} is none of {schema['enum']}")
     if "const" in schema and value != schema["const"]:
-        yield f"{at}: {value!r} is not {schema['const']!r}"
-    if (name := schema.get("type")) is not None:
-        is_flag = isinstance(value, bool) and name != "boolean"
-        if is_flag or not isinstance(value, TYPES[name]):
-            yield f"{at}: {value!r} is no {name}"
-            return
-    if isinstance(value, list):
-        for n, one in enumerate(value):
-            yield from faults(one, schema.get("items", {}), root, f"{at}[{n}]")
+        found.append(f"{value!r} is not {schema['const']!r}")
+    if schema.get("format") == "date-time" and datetime.fromisoformat(value).tzinfo is None:
+        found.append(f"{value} has no zone")
     if isinstance(value, dict):
-        properties = schema.get("properties", {})
-        missing = set(schema.get("required", ())) - set(value)
-        yield from (f"{at}.{name} is missing" for name in missing)
-        for name, one in value.items():
-            if name in properties:
-                yield from faults(one, properties[name], root, f"{at}.{name}")
-            elif schema.get("additionalProperties") is False:
-                yield f"{at}.{name} is unknown"
+        found += _of_object(value, schema, root)
+    if isinstance(value, list):
+        found += [said for one in value for said in complaints(one, schema.get("items", {}), root)]
+    return found
+
+
+def _of_object(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any]) -> list[str]:
+    fields, others = schema.get("properties", {}), schema.get("additionalProperties", True)
+    found = [f"{name} is missing" for name in schema.get("required", ()) if name not in value]
+    for name, one in value.items():
+        if name in fields:
+            found += complaints(one, fields[name], root)
+        elif others is False:
+            found.append(f"{name} is not known")
+        elif isinstance(others, dict):
+            found += complaints(one, others, root)
+    return found

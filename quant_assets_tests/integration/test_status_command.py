@@ -27,9 +27,9 @@ from quant_assets.schemas import dataset_of
 from quant_assets.sensors.alert_memory import KEY
 from quant_assets.settings import Settings
 from quant_assets_tests.integration import quant_processes
+from quant_assets_tests.json_schema import complaints
 from quant_assets_tests.kafka_broker import poll
 from quant_assets_tests.unit.dataset_frames import valid_frame
-from quant_assets_tests.unit.json_schema import complaints
 
 SYMBOLS = ("AAPL", "MSFT", "NVDA")
 VARIABLES = {"QUANT_US_UNIVERSE": ",".join(SYMBOLS), "QUANT_KR_UNIVERSE": "005930.KS"}

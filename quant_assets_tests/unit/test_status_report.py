@@ -30,7 +30,7 @@ from quant_assets.cli.status_report import (
     why_stuck,
 )
 from quant_assets.cli.status_view import drawn
-from quant_assets_tests.unit.json_schema import complaints
+from quant_assets_tests.json_schema import complaints
 
 NOW = datetime(2026, 11, 30, 22, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
