@@ -107,8 +107,11 @@ class _Bundle:
     assets: list[str] = field(default_factory=list)
 
     def ranges(self) -> list[list[str]]:
-        """The ranges of its runs."""
-        parts = key_ranges(self.keys, self.due)
+        """The ranges of its runs, with nothing in them that is not due.
+
+        However many: what is stored and up to date is not asked of a vendor again.
+        """
+        parts = key_ranges(self.keys, self.due, most=len(self.keys))
         size = self.chunk or len(self.keys) or 1
         return [part[n : n + size] for part in parts for n in range(0, len(part), size)]
 

@@ -4,15 +4,17 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quant_assets.cli.backfill_plan import stages
 from quant_assets.cli.plan import HOURS_A_RUN, Planner
 from quant_assets.cli.spans import Span, span_of, with_history
-from quant_assets.cli.tasks import Task
+from quant_assets.cli.tasks import Cause, Reason, Task
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore, empty_frame
@@ -426,3 +428,13 @@ def test_macro_days_bring_the_holes_behind_them_and_no_history(
     again = _reasons(planner.macro(*days))
     assert again[both[0], "2024-06-28"] == "day_was_not_over"
     assert again[both[1], "2024-06-29"] == "older_than_inputs"
+
+
+def test_a_backfill_of_scattered_holes_makes_nothing_else() -> None:
+    keys = [f"2024-05-{day:02}" for day in range(1, 32)]
+    holes = keys[::2]
+    assert len(holes) > MOST_RANGES
+    why = dict.fromkeys(holes, Cause(Reason.MISSING))
+    finder = SimpleNamespace(due=lambda asset, wanted, pending: why)
+    (tasks,) = stages(finder, {"macro/observations": keys})
+    assert [(task.first, task.last) for task in tasks] == [(key, key) for key in holes]
