@@ -7,16 +7,26 @@ line that ``quant setup`` keeps in ``.env``, which Dagster reads from the workin
 
 import os
 import re
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from quant_assets.errors import BadConfigurationError
 from quant_assets.settings import Settings, read_settings, settings
+from quant_assets.vendors.redaction import MASK
 
 ENV_FILE = Path(".env")
+CONFIGURATION, WORKSPACE = "dagster.yaml", "workspace.yaml"
 DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 """SQLite files of an instance below its home; each run has a small one of its own beside them."""
 _STORAGE = re.compile(r"^(storage|run_storage|event_log_storage|schedule_storage):", re.MULTILINE)
+
+_OF_ONE_ERROR = r"(?:(?!\n    Error \d+: ).)+"
+_VALUES = re.compile(
+    rf"(?s)(\. Value ){_OF_ONE_ERROR}(?= of type \"<class)"
+    rf"|( in enum type \S+ got ){_OF_ONE_ERROR}|( of original value ){_OF_ONE_ERROR}(?= failed:)"
+)
+"""Where Dagster quotes a value of ``dagster.yaml``: a password without quotes is a number."""
 
 
 def open_profile(profile: str | None = None, data: Path | None = None) -> Settings:
@@ -63,35 +73,52 @@ def has_instance(home: Path) -> bool:
 
     Opening one without would make it.
     """
-    if not (home / "dagster.yaml").is_file():
+    if not (home / CONFIGURATION).is_file():
         return False
     return names_storage(home) or any((home / name).exists() for name in DATABASES)
 
 
 def names_storage(home: Path) -> bool:
     """Whether the instance's ``dagster.yaml`` keeps its storage elsewhere than in files here."""
-    configuration = home / "dagster.yaml"
+    configuration = home / CONFIGURATION
     if not configuration.is_file():
         return False
     return _STORAGE.search(configuration.read_text(encoding="utf-8")) is not None
 
 
 def prepare(values: Settings) -> Path:
-    """Make the profile's directory and its link to the checkout's ``dagster.yaml``."""
+    """Make the profile's directory and its link to the checkout's ``dagster.yaml``.
+
+    A file of the user's own stays, and so does a link to one.
+    """
     home = values.home_dir
     home.mkdir(parents=True, exist_ok=True)
-    link, target = home / "dagster.yaml", checkout() / "dagster.yaml"
-    if not link.exists() or (link.is_symlink() and link.resolve() != target):
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
+    link, target = home / CONFIGURATION, checkout() / CONFIGURATION
+    if not link.exists() or (link.resolve() != target.resolve() and is_of_checkout(link)):
+        # Whoever opens the instance meanwhile finds the old link or the new one.
+        made = home / f".{CONFIGURATION}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+        made.symlink_to(target)
+        made.replace(link)
     return home
+
+
+def without_values(problem: str) -> str:
+    """What Dagster says is wrong with a ``dagster.yaml``, without the values that it quotes."""
+    return _VALUES.sub(lambda found: f"{found[found.lastindex or 0]}{MASK}", problem)
+
+
+def is_of_checkout(link: Path) -> bool:
+    """Whether a link leads to the ``dagster.yaml`` of a checkout."""
+    end = link.resolve()
+    is_named_so = end.name == CONFIGURATION and (end.parent / WORKSPACE).is_file()
+    return link.is_symlink() and is_named_so
 
 
 def checkout() -> Path:
     """Directory that holds ``dagster.yaml`` and ``workspace.yaml``."""
     here = Path(__file__).resolve().parents[2]
     for folder in (Path.cwd(), here):
-        if (folder / "dagster.yaml").is_file() and (folder / "workspace.yaml").is_file():
+        if (folder / CONFIGURATION).is_file() and (folder / WORKSPACE).is_file():
             return folder
     raise BadConfigurationError(
         f"neither {Path.cwd()} nor {here} holds dagster.yaml and workspace.yaml: "

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from quant_assets.cli.instance import has_instance
+from quant_assets.cli.instance import has_instance, without_values
 from quant_assets.cli.text import printable
 from quant_assets.errors import QuantAssetsError
 from quant_assets.io_managers.parquet_store import ParquetStore
@@ -77,7 +77,10 @@ def instance_of(values: Settings) -> Iterator[Callable[[], dg.DagsterInstance]]:
 
 def said(error: Exception, values: Settings) -> str:
     """What an error says, on one line without secrets."""
-    text = redact(str(error) or type(error).__name__, values.secrets)
+    told = str(error) or type(error).__name__
+    if isinstance(error, dg.DagsterInvalidConfigError):
+        told = without_values(told)
+    text = redact(told, values.secrets)
     line = printable(" ".join(text.split()))
     is_ours = isinstance(error, QuantAssetsError | NoInstanceError)
     named = line if is_ours else f"{type(error).__name__}: {line}"

@@ -14,8 +14,9 @@ import dagster as dg
 import pytest
 
 from quant_assets.cli.doctor import instance_checks as checks
-from quant_assets.cli.doctor.findings import Finding
+from quant_assets.cli.doctor.findings import Check, Finding, run_checks
 from quant_assets.cli.instance import prepare
+from quant_assets.cli.status_house import said
 from quant_assets.definitions import build_defs
 from quant_assets.naming import TAG_HOST, TAG_PID
 from quant_assets.settings import Settings
@@ -72,6 +73,27 @@ def test_storage_on_a_server_counts_as_begun(tmp_path: Path) -> None:
     assert not checks.OpenInstance(tmp_path).is_begun()
     (tmp_path / "dagster.yaml").write_text("storage:\n  postgres: {}\n")
     assert checks.OpenInstance(tmp_path).is_begun()
+
+
+def test_a_wrong_configuration_is_named_without_its_values(tmp_path: Path) -> None:
+    """A password of digits without quotes is a number, which Dagster quotes."""
+    (tmp_path / "dagster.yaml").write_text(
+        "storage:\n  postgres:\n    postgres_db: {username: u, password: 12345678, "
+        "hostname: h, db_name: d, port: 'a\" of type hidden'}\n"
+    )
+    opened = checks.OpenInstance(tmp_path)
+    looks = [Check(checks.INSTANCE, "schema", lambda: checks.schema(opened), "mend it")]
+    (found,), _ = run_checks(looks)
+    assert found.status == "fail"
+    assert "at path root:storage:postgres:postgres_db:password. Value [redacted]" in found.what
+    assert "12345678" not in found.what
+    assert "hidden" not in found.what
+    assert "port. Value [redacted] of type" in found.what
+    made = settings(tmp_path)
+    with pytest.raises(dg.DagsterInvalidConfigError) as raised:
+        dg.DagsterInstance.from_config(str(tmp_path))
+    assert "12345678" in str(raised.value)
+    assert "12345678" not in said(raised.value, made)
 
 
 @pytest.mark.parametrize("content", [b"no database " * 400, b"SQLite format 3\0" + b"\xff" * 5000])

@@ -139,12 +139,34 @@ def test_the_instance_of_plain_dagster_commands(
     assert bool(finding.remedy) == (status != "ok")
 
 
+def test_a_linked_configuration_of_the_users_own_stays(tmp_path: Path) -> None:
+    home, own = tmp_path / "home", tmp_path / "postgres.yaml"
+    own.write_text("storage:\n  postgres: {}\n")
+    home.mkdir()
+    link = home / "dagster.yaml"
+    link.symlink_to(own)
+    prepare(settings(home))
+    assert link.readlink() == own
+    assert places.instance_link(settings(home)).status == "ok"
+    own.unlink()
+    prepare(settings(home))
+    assert link.resolve() == (checkout() / "dagster.yaml").resolve(), "it led nowhere"
+    assert [path.name for path in home.iterdir()] == ["dagster.yaml"]
+
+
 def test_links_that_lead_astray(tmp_path: Path) -> None:
     made, link = settings(tmp_path), tmp_path / "dagster.yaml"
     link.symlink_to(tmp_path / "gone.yaml")
     assert places.instance_link(made).status == "fail"
-    (tmp_path / "gone.yaml").write_text("")
+    link.unlink()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "dagster.yaml").write_text("")
+    (other / "workspace.yaml").write_text("")
+    link.symlink_to(other / "dagster.yaml")
     assert places.instance_link(made).status == "warn"
+    prepare(made)
+    assert link.resolve() == (checkout() / "dagster.yaml").resolve()
     link.unlink()
     link.write_text("telemetry:\n  enabled: false\n")
     assert places.instance_link(made).status == "ok"

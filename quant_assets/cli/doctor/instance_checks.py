@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quant_assets.cli.doctor.findings import Finding, Group
-from quant_assets.cli.instance import DATABASES, has_instance, names_storage
+from quant_assets.cli.instance import DATABASES, has_instance, names_storage, without_values
+from quant_assets.errors import BadConfigurationError
 from quant_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,7 +80,10 @@ class OpenInstance:
             if self._opened is None and self.is_begun():
                 import dagster as dg
 
-                self._opened = dg.DagsterInstance.from_config(str(self._home))
+                try:
+                    self._opened = dg.DagsterInstance.from_config(str(self._home))
+                except dg.DagsterInvalidConfigError as error:
+                    raise BadConfigurationError(without_values(str(error))) from None
             yield self._opened
 
     def is_begun(self) -> bool:

@@ -112,7 +112,7 @@ def dagster_home(
 
 def instance_link(settings: Settings) -> Finding:
     """The ``dagster.yaml`` of the instance: a link to the checkout's, or the user's own."""
-    from quant_assets.cli.instance import checkout
+    from quant_assets.cli.instance import checkout, is_of_checkout
 
     name, link = "dagster.yaml", settings.home_dir / "dagster.yaml"
     mend = f"quant setup --profile {settings.profile}"
@@ -123,6 +123,8 @@ def instance_link(settings: Settings) -> Finding:
     if not link.exists():
         return PLACES.fail(name, f"{link} leads to {link.readlink()}, which is gone", mend)
     target = checkout() / "dagster.yaml"
+    if link.resolve() != target.resolve() and not is_of_checkout(link):
+        return PLACES.ok(name, f"your own, a link to {link.readlink()}")
     if link.resolve() != target.resolve():
         return PLACES.warn(name, f"{link} leads to another checkout's: {link.readlink()}", mend)
     return PLACES.ok(name, f"the link to {target}")
