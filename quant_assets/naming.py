@@ -56,6 +56,9 @@ TAG_COMMAND = "quant/command"
 TAG_HOST, TAG_PID = "quant/host", "quant/pid"
 """Run tags of a run that a command executes itself: where, and in which process."""
 
+ANY_JOB = "__ASSET_JOB"
+"""Dagster's own job of all assets, for what no named job holds; every code location has one."""
+
 ASSET_REQUESTS = ["kafka", "requests"]
 ASSET_ARTICLES = ["kafka", "articles"]
 ASSET_DEAD_LETTERS = ["kafka", "dead_letters"]

@@ -15,13 +15,12 @@ from quant_assets.cli.plan import ARTICLES, HOURS_A_RUN, OBSERVATIONS, Planner
 from quant_assets.cli.selection import FROM_KAFKA, JOBS_BY_NAME, is_hourly, parents_of
 from quant_assets.cli.tasks import Cause, Causes, Reason, Task, Write
 from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.naming import ANY_JOB
 from quant_assets.partitions import key_ranges
 
 if TYPE_CHECKING:
     import dagster as dg
 
-ANY_JOB = "__ASSET_JOB"
-"""Dagster's own job of all assets, for what no named job holds."""
 LOOK_BACK = {"technical_indicators", "regime"}
 """Names of assets that rest on partitions of before, too."""
 

@@ -17,12 +17,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from quant_assets.cli.backfill_plan import ANY_JOB
 from quant_assets.cli.execute import QUIET, failure_reason
 from quant_assets.definitions import build_defs
 from quant_assets.housekeeping.files import SCRATCH
 from quant_assets.io_managers.parquet_store import ParquetStore
-from quant_assets.naming import TAG_REBUILD
+from quant_assets.naming import ANY_JOB, TAG_REBUILD
 from quant_assets.resources import EventsResource, Fetch, RawResource, build_resources
 from quant_assets.resources.base import shown_settings
 from quant_assets.sandbox import locate

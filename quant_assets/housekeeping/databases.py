@@ -12,14 +12,17 @@ from pathlib import Path
 
 BUSY_SECONDS = 5.0
 FREE_BYTES, FREE_SHARE = 16_000_000, 0.25
-LARGEST_BYTES = 1_000_000_000
-"""Others wait meanwhile, Dagster's processes for 30 s at most: what stays of a larger database is
-not written anew beside them."""
+EVENTS = ("history/runs/index.db", "history/runs/.db")
+"""Events of all runs, and those of none."""
+OTHERS = ("history/runs.db", "schedules/schedules.db")
+LARGEST_BYTES, LARGEST_OTHER_BYTES = 1_000_000_000, 100_000_000
+"""Others wait meanwhile, Dagster's processes for 30 s at most, and only 5 s for those that hold no
+events: what stays of a larger database is not written anew beside them."""
 
 
 def databases(home: Path) -> Iterator[Path]:
     """The databases of a Dagster instance on SQLite, without those of single runs."""
-    for name in ("history/runs/index.db", "history/runs.db", "schedules/schedules.db"):
+    for name in (*EVENTS, *OTHERS):
         path = home / name
         if path.is_file():
             yield path
@@ -49,8 +52,11 @@ def _vacuum(database: sqlite3.Connection, path: Path) -> str:
     live = page * (pages - free)
     if page * free < FREE_BYTES or free < FREE_SHARE * pages:
         return ""
-    if live > LARGEST_BYTES:
-        return f"{path} holds {live / 1e9:.1f} GB: stop the daemon and VACUUM it to make it smaller"
+    holds_events = str(path).endswith(EVENTS)
+    if live > (LARGEST_BYTES if holds_events else LARGEST_OTHER_BYTES):
+        return (
+            f"{path} holds {live / 1e6:,.0f} MB: stop the daemon and VACUUM it to make it smaller"
+        )
     if shutil.disk_usage(path.parent).free < 3 * live:
         return f"{path} keeps its size: writing it anew needs {3 * live / 1e6:,.0f} MB of free disk"
     database.execute("VACUUM")

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
+from quant_assets.housekeeping.ours import STORED_KEYS
+
 RUNLESS = ""
 """Run id of what Dagster was told outside of a run: observations of topics, released rows."""
 
@@ -45,7 +47,12 @@ _OLD_CHECKS = """asset_check_executions WHERE run_id = :run AND (execution_statu
       OR (later.partition IS NULL AND asset_check_executions.partition IS NULL))
     AND later.execution_status <> 'PLANNED' AND later.id > asset_check_executions.id))"""
 _LEFT_PLANS = """asset_check_executions WHERE run_id = :run AND execution_status = 'PLANNED'
-  AND partition IS NOT NULL"""
+  AND partition IS NOT NULL AND asset_key IN :ours"""
+# The event of an evaluation names no asset, the row of its check does.
+_EVENT_IS_OURS = """(event_logs.asset_key IN :ours OR event_logs.id IN (
+  SELECT evaluation_event_storage_id FROM asset_check_executions WHERE asset_key IN :ours))"""
+_OUR_EVENTS = f"{_OLD_EVENTS} AND {_EVENT_IS_OURS}"
+_OUR_CHECKS = f"{_OLD_CHECKS} AND asset_key IN :ours"
 
 
 class Volume(NamedTuple):
@@ -75,43 +82,56 @@ def strip_runless(instance: dg.DagsterInstance, before: datetime, *, dry_run: bo
     """Remove what Dagster was told outside of runs and later events have replaced.
 
     Observations come with each tick that read something, evaluations of freshness with the clock,
-    all under one id.
+    all under one id, which other code locations share: only what concerns our assets goes.
     """
     old = {
-        f"{_OLD_EVENTS} AND event_logs.timestamp < :before": "event",
-        f"{_OLD_CHECKS} AND evaluation_event_timestamp < :before": "evaluation_event",
+        f"{_OUR_EVENTS} AND event_logs.timestamp < :before": "event",
+        f"{_OUR_CHECKS} AND evaluation_event_timestamp < :before": "evaluation_event",
     }
     parameters = {"run": RUNLESS, "before": _stored(before)}
     return _remove(instance, old, parameters, dry_run=dry_run)
 
 
-def strip_orphans(instance: dg.DagsterInstance, before: datetime, *, dry_run: bool) -> Volume:
-    """Remove materializations of runs that are gone once later ones have replaced them."""
-    import sqlalchemy as sa
+def strip_copies(instance: dg.DagsterInstance, before: datetime, *, dry_run: bool) -> Volume:
+    """Remove what SQLite keeps a second time of what Dagster was told outside of runs.
 
-    replaced = sa.text(
+    It is written to the file of the run without an id as well, whose events nobody asks for.
+    """
+    database = shard_of(instance, RUNLESS)[-1:]
+    if not database or not database[0].exists():
+        return Volume(0, 0)
+    storage: Any = instance.event_log_storage
+    old = {"event_logs WHERE event_logs.timestamp < :before": "event"}
+    parameters = {"before": _stored(before)}
+    with storage.run_connection(RUNLESS) as connection:
+        return _remove_on(connection, old, parameters, dry_run=dry_run)
+
+
+def strip_orphans(instance: dg.DagsterInstance, before: datetime, *, dry_run: bool) -> Volume:
+    """Remove our materializations of runs that are gone once later ones have replaced them."""
+    replaced = _text(
         "SELECT DISTINCT run_id FROM event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION' "
-        f"AND timestamp < :before AND partition IS NOT NULL AND {_LATER}"
+        "AND timestamp < :before AND partition IS NOT NULL AND asset_key IN :ours "
+        f"AND {_LATER}"
     )
     with _index(instance) as connection:
         ids = [row[0] for row in connection.execute(replaced, {"before": _stored(before)})]
+    old = {_OUR_EVENTS: "event", _OUR_CHECKS: "evaluation_event"}
     total = Volume(0, 0)
     for run_id in ids:
         if run_id != RUNLESS and not instance.has_run(run_id):
-            total += strip_run(instance, run_id, dry_run=dry_run)
+            total += _remove(instance, old, {"run": run_id}, dry_run=dry_run)
     return total
 
 
 def left_plans(instance: dg.DagsterInstance) -> Iterator[str]:
-    """Runs with rows that plan checks partition by partition.
+    """Runs with rows that plan checks of our assets partition by partition.
 
     Dagster writes one for each check and partition of a range, each naming all partitions of the
     range (50 of the 66 MB of an index after the first fill), and never looks at them again: the
     checks have no partitions, so what they find has a row of its own.
     """
-    import sqlalchemy as sa
-
-    query = sa.text(f"SELECT DISTINCT run_id FROM {_LEFT_PLANS.replace('run_id = :run AND ', '')}")
+    query = _text(f"SELECT DISTINCT run_id FROM {_LEFT_PLANS.replace('run_id = :run AND ', '')}")
     with _index(instance) as connection:
         ids = [str(row[0]) for row in connection.execute(query)]
     yield from ids
@@ -157,21 +177,35 @@ def _remove(
     dry_run: bool,
 ) -> Volume:
     """Measure, and unless in a dry run remove, rows: clause → column that holds their content."""
+    with _index(instance) as connection:
+        return _remove_on(connection, old, parameters, dry_run=dry_run)
+
+
+def _remove_on(
+    connection: Any, old: Mapping[str, str], parameters: Mapping[str, Any], *, dry_run: bool
+) -> Volume:
+    total = Volume(0, 0)
+    for clause, column in old.items():
+        measure = f"SELECT COUNT(*), COALESCE(SUM(LENGTH({column})), 0) FROM {clause}"
+        rows, size = connection.execute(_text(measure), parameters).one()
+        total += Volume(int(rows), int(size))
+        if dry_run or not rows:
+            continue
+        if clause.startswith("event_logs"):
+            tags = f"DELETE FROM asset_event_tags WHERE event_id IN (SELECT id FROM {clause})"
+            connection.execute(_text(tags), parameters)
+        connection.execute(_text(f"DELETE FROM {clause}"), parameters)
+    return total
+
+
+def _text(statement: str) -> Any:
+    """A statement; ``:ours`` are our assets, as the tables name them."""
     import sqlalchemy as sa
 
-    total = Volume(0, 0)
-    with _index(instance) as connection:
-        for clause, column in old.items():
-            measure = f"SELECT COUNT(*), COALESCE(SUM(LENGTH({column})), 0) FROM {clause}"
-            rows, size = connection.execute(sa.text(measure), parameters).one()
-            total += Volume(int(rows), int(size))
-            if dry_run or not rows:
-                continue
-            if clause.startswith("event_logs"):
-                tags = f"DELETE FROM asset_event_tags WHERE event_id IN (SELECT id FROM {clause})"
-                connection.execute(sa.text(tags), parameters)
-            connection.execute(sa.text(f"DELETE FROM {clause}"), parameters)
-    return total
+    made = sa.text(statement)
+    if ":ours" not in statement:
+        return made
+    return made.bindparams(sa.bindparam("ours", list(STORED_KEYS), expanding=True))
 
 
 def _index(instance: dg.DagsterInstance) -> Any:

@@ -23,9 +23,11 @@ def leftovers(roots: Iterable[Path], home: Path, now: float) -> Iterator[Path]:
     """What killed writers left: temporary files below ``roots``, records and scratch of ``home``.
 
     Only what is older than an hour and whose writer is not alive; ``now`` in seconds since 1970.
+    Each once, also where one root lies in another.
     """
-    for root in dict.fromkeys(roots):
-        yield from _dead(root.rglob(".*.tmp"), _TEMPORARY, now)
+    yield from sorted(
+        {path for root in roots for path in _dead(root.rglob(".*.tmp"), _TEMPORARY, now)}
+    )
     yield from _dead(home.glob(".*.json.*"), _RECORD, now)
     yield from _dead((home / SCRATCH).glob("*"), _SCRATCH, now)
 

@@ -9,6 +9,7 @@ import dagster as dg
 from quant_assets import naming
 from quant_assets.hooks.outcomes import is_published, outcomes_of_run
 from quant_assets.hooks.runs import RETRIED_BY, WILL_RETRY, finished_runs, is_to_be_repeated
+from quant_assets.housekeeping.ours import is_ours
 from quant_assets.sensors import alert_memory, outbox
 from quant_assets.sensors.common import UNFINISHED
 from quant_assets.sensors.dead_runs import LOOK_BACK_DAYS
@@ -40,8 +41,12 @@ class RunRules:
         }
 
     def old_runs(self) -> Iterator[dg.RunRecord]:
-        """Finished runs that nothing has happened to within the retention, the oldest first."""
-        return finished_runs(self._instance, LONG_AGO, self._cutoff)
+        """Finished runs that nothing has happened to within the retention, the oldest first.
+
+        Only ours: those of another code location on the instance are not ours to remove.
+        """
+        found = finished_runs(self._instance, LONG_AGO, self._cutoff)
+        return (record for record in found if is_ours(record.dagster_run))
 
     def why_kept(self, record: dg.RunRecord) -> str:
         """Why an old run must stay, empty if it may go."""

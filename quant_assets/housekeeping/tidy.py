@@ -30,12 +30,19 @@ def tidy(
 ) -> Report:
     """Remove what is older than the settings say, or only say what would be removed.
 
-    Raises ``TransientError`` if another one is under way and ``BadConfigurationError`` where a
-    directory cannot be read or written.
+    Raises ``TransientError`` if another one is under way or a database is held by somebody and
+    ``BadConfigurationError`` where a directory cannot be read or written.
     """
+    from sqlalchemy.exc import OperationalError
+
     try:
         with _alone(values.home_dir, dry_run=dry_run):
             return _Tidy(instance, values, now, dry_run=dry_run).run()
+    except OperationalError as error:
+        raise TransientError(
+            f"housekeeping stopped: {error.orig}; what it removed is gone, so do it again once the "
+            "database answers and nobody holds it"
+        ) from error
     except OSError as error:
         raise BadConfigurationError(
             f"housekeeping stopped: {error}; make it readable and writable, then do it again"
@@ -114,6 +121,8 @@ class _Tidy:
         runless = event_log.strip_runless(self._instance, before, dry_run=self._dry_run)
         orphans = event_log.strip_orphans(self._instance, before, dry_run=self._dry_run)
         yield Removed("events", *(runless + orphans), "of no run, and replaced by later ones")
+        copies = event_log.strip_copies(self._instance, before, dry_run=self._dry_run)
+        yield Removed("copies of events", *copies, "of no run, which SQLite keeps beside them")
         plans = event_log.Volume(0, 0)
         for run_id in event_log.left_plans(self._instance):
             run = self._instance.get_run_by_id(run_id)

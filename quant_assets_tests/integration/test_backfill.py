@@ -10,11 +10,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from quant_assets.cli.backfill_plan import ANY_JOB, DueFinder, stages
+from quant_assets.cli.backfill_plan import DueFinder, stages
 from quant_assets.cli.selection import complete_keys, selected_assets
 from quant_assets.cli.tasks import Task
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import US
+from quant_assets.naming import ANY_JOB
 from quant_assets.sandbox import locate
 from quant_assets.schemas import dataset_of
 from quant_assets.sensors.common import UNFINISHED

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -139,7 +140,7 @@ def test_the_events_of_a_run_that_is_gone_go_once_they_are_replaced(
         for _ in range(2):
             event = dg.AssetMaterialization(["us", "prices"], partition=SESSIONS[0])
             instance.report_runless_asset_event(event)
-        assert counts(tidy(instance, values, LATER)) == {"events": 2}
+        assert counts(tidy(instance, values, LATER)) == {"events": 2, "copies of events": 2}
         assert due(values, instance) == []
 
 
@@ -252,6 +253,76 @@ def test_what_is_not_settled_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert not instance.has_run(untold.run_id)
 
 
+def add_asset_run(instance: dg.DagsterInstance, *keys: str) -> str:
+    chosen = frozenset(dg.AssetKey(key.split("/")) for key in keys)
+    run = dg.DagsterRun("__ASSET_JOB", asset_selection=chosen, status=dg.DagsterRunStatus.SUCCESS)
+    return instance.add_run(run).run_id
+
+
+def add_plan(home: Path, asset: str) -> None:
+    with closing(sqlite3.connect(home / "history/runs/index.db")) as database, database:
+        database.execute(
+            "INSERT INTO asset_check_executions (asset_key, check_name, partition, run_id, "
+            "execution_status) VALUES (?, 'c', 'p', 'gone', 'PLANNED')",
+            [dg.AssetKey(asset.split("/")).to_string()],
+        )
+
+
+def test_what_other_code_locations_keep_on_the_instance_stays(tmp_path: Path) -> None:
+    home, ours, theirs = tmp_path / "home", "us/prices", "their/table"
+    home.mkdir()
+    values = settings_of(home, QUANT_RUN_RETENTION_DAYS=1)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        done = dg.DagsterRunStatus.SUCCESS
+        stay = {
+            instance.add_run(dg.DagsterRun(job_name="their_job", status=done)).run_id,
+            add_asset_run(instance, theirs),
+            add_asset_run(instance, ours, theirs),
+            add_asset_run(instance),
+        }
+        add_run(instance, done)
+        add_asset_run(instance, ours)
+        for asset in (ours, theirs) * 2:
+            key = dg.AssetKey(asset.split("/"))
+            instance.report_runless_asset_event(dg.AssetMaterialization(key, partition="p"))
+            told = dg.AssetCheckEvaluation(asset_key=key, check_name="c", passed=True)
+            instance.report_runless_asset_event(told)
+        for asset in (ours, theirs):
+            add_plan(home, asset)
+        report = tidy(instance, values, LATER)
+        # A materialization and an evaluation were replaced; its event goes with the row's.
+        assert counts(report) == {
+            "runs": 2,
+            "events": 4,
+            "copies of events": 8,
+            "plans of checks": 1,
+        }
+        assert {run.run_id for run in instance.get_runs()} == stay
+        left = {}
+        for asset in (ours, theirs):
+            wanted = dg.AssetRecordsFilter(dg.AssetKey(asset.split("/")))
+            left[asset] = len(instance.fetch_materializations(wanted, limit=9).records)
+        assert left == {ours: 1, theirs: 2}
+        with closing(sqlite3.connect(home / "history/runs/index.db")) as database:
+            rows = "SELECT COUNT(*) FROM asset_check_executions WHERE asset_key LIKE '%table%'"
+            assert database.execute(rows).fetchone() == (3,)
+        assert home / "history/runs/.db" in databases.databases(home)
+
+
+def test_a_database_that_somebody_holds_is_a_sentence(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    values = settings_of(home)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        run = add_run(instance, dg.DagsterRunStatus.SUCCESS)
+        with closing(sqlite3.connect(home / "history/runs.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(TransientError, match=r"is locked; .* do it again once"):
+                tidy(instance, values, LATER)
+        assert instance.has_run(run.run_id)
+        assert counts(tidy(instance, values, LATER))["runs"] == 1
+
+
 def test_what_dead_writers_left_goes_and_nothing_else(tmp_path: Path) -> None:
     home = tmp_path / "home"
     values = settings_of(home)
@@ -286,7 +357,9 @@ def test_what_dead_writers_left_goes_and_nothing_else(tmp_path: Path) -> None:
         write("pictures/mine.png", old - 90 * 86400),
     ]
     with dg.DagsterInstance.from_config(str(home)) as instance:
+        told = tidy(instance, values, now, dry_run=True)
         report = tidy(instance, values, now)
+    assert counts(told) == counts(report), "the data lie below the home: found once all the same"
     assert not [path for path in gone if path.exists()]
     assert all(path.exists() for path in kept)
     assert counts(report) == {"temporary files": 6, "pictures": 1}
@@ -309,8 +382,11 @@ def test_a_second_one_at_a_time_says_so(tmp_path: Path, monkeypatch: pytest.Monk
         tidy(instance, values, LATER)
 
 
-def test_freed_space_is_given_back_beside_others(tmp_path: Path) -> None:
-    path = tmp_path / "index.db"
+def test_freed_space_is_given_back_beside_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, runs = (tmp_path / name for name in (databases.EVENTS[0], databases.OTHERS[0]))
+    path.parent.mkdir(parents=True)
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA journal_mode=WAL")
         other.execute("CREATE TABLE t (x)")
@@ -320,6 +396,14 @@ def test_freed_space_is_given_back_beside_others(tmp_path: Path) -> None:
         with other:
             other.execute("DELETE FROM t WHERE rowid > 1")
         reader = other.execute("SELECT COUNT(*) FROM t").fetchone()
+        # Dagster waits less long for the database of runs.
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        shutil.copy(path, runs)
+        monkeypatch.setattr(databases, "LARGEST_OTHER_BYTES", 500_000)
+        assert databases.reclaim(runs) == (
+            0,
+            f"{runs} holds 1 MB: stop the daemon and VACUUM it to make it smaller",
+        )
         size, note = databases.reclaim(path)
         assert reader == (1,)
         assert (size > 25_000_000, note) == (True, "")
