@@ -8,7 +8,7 @@ import dagster as dg
 
 from quant_assets.checks.freshness import check_keys
 from quant_assets.markets import MARKETS, Market
-from quant_assets.naming import TAG_MAX_RUNTIME, TAG_TIME_LIMIT, market_job
+from quant_assets.naming import TAG_TIME_LIMIT, market_job
 from quant_assets.policies import (
     ANALYSIS_LIMIT,
     MACRO_LIMIT,
@@ -35,8 +35,8 @@ class NamedJob:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Tags of each of its runs; a run over a range lengthens its own time."""
-        return {TAG_MAX_RUNTIME: str(self.limit.seconds(1)), TAG_TIME_LIMIT: self.limit.text}
+        """Tags of each of its runs: the rule by which its first step sets the run's time."""
+        return {TAG_TIME_LIMIT: self.limit.text}
 
 
 NEWS = ("news_crawl", "news_stream")

@@ -1,5 +1,6 @@
 """Named policies for retries, backfills and time. What belongs here: each policy once, with why."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,12 @@ class TimeLimit:
     def text(self) -> str:
         """The rule as a run's tag holds it."""
         return f"{60 * self.minutes}+{self.growth_seconds}"
+
+    @classmethod
+    def read(cls, text: str | None) -> "TimeLimit | None":
+        """The rule of a tag; None for a text that ``text`` did not write."""
+        found = re.fullmatch(r"([0-9]{1,6})\+([0-9]{1,4})", text or "")
+        return cls(int(found[1]) // 60, int(found[2])) if found else None
 
 
 PRICE_LIMIT = TimeLimit(minutes=30)

@@ -162,17 +162,17 @@ def decide(rule: Rule, tick: datetime, known: Known) -> Decision:
     recent = [key for key in rule.due(tick - rule.look_back, start) if key not in due]
     wanted = [key for key in due if rule.asks_again or key not in known.done]
     asked = [key for key in wanted if _is_free(key, known)]
-    since = min(known.done, default=None)
+    since = min([*known.done, *known.failures], default=None)
     missed = [
         key
         for key in recent
         if since is not None
-        and key > since
+        and key >= since
         and key not in known.done
         and known.failures.get(key, 0) < MOST_CATCH_UPS
         and _is_free(key, known)
     ]
-    parts = key_ranges(due, asked) + key_ranges(recent, missed, MOST_CATCH_UPS)[:MOST_CATCH_UPS]
+    parts = key_ranges(due, asked) + key_ranges(recent, missed, len(recent))[:MOST_CATCH_UPS]
     runs = tuple((part[0], part[-1]) for part in parts)
     return Decision(runs, "" if runs else _why_nothing(start, tick, due, known))
 

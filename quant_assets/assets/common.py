@@ -3,6 +3,7 @@
 Asset modules keep pandas out of their imports: the code location is imported at every run's start.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import dagster as dg
 from quant_assets import naming
 from quant_assets.errors import BadConfigurationError
 from quant_assets.partitions import session_of
-from quant_assets.policies import OTHER_LIMIT
+from quant_assets.policies import OTHER_LIMIT, TimeLimit
 from quant_assets.schemas import dataset_of
 from quant_assets.schemas.contract import Dataset
 from quant_assets.schemas.keys import HOUR_FORMAT, SESSION_FORMAT
@@ -132,20 +133,17 @@ def demand_existing_partition(context: dg.AssetExecutionContext) -> None:
 
 
 def grant_time(context: dg.AssetExecutionContext) -> None:
-    """Lengthen the time limit of a run over a range, whoever launched it.
+    """Set the time limit of a run, whoever launched it, once its first step has begun.
 
-    A job's tags cannot know the range of a run, and the limit of one partition would end it. A
-    limit that somebody else has set, or that is lengthened already, stays as it is.
+    A job's tags cannot know the range of a run, nor how long it waits for a vendor's pool: before
+    it has begun only the instance's own limit holds. A limit that is set already stays as it is.
     """
-    partitions = len(context.partition_keys)
-    if partitions < 2:
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    if record is None or naming.TAG_MAX_RUNTIME in record.dagster_run.tags:
         return
-    tags = context.run.tags
-    rule = tags.get(naming.TAG_TIME_LIMIT, OTHER_LIMIT.text)
-    first, growth = (int(part) for part in rule.split("+"))
-    if tags.get(naming.TAG_MAX_RUNTIME, str(first)) != str(first):
-        return
-    seconds = first + growth * (partitions - 1)
+    limit = TimeLimit.read(record.dagster_run.tags.get(naming.TAG_TIME_LIMIT)) or OTHER_LIMIT
+    waited = time.time() - (record.start_time or time.time())
+    seconds = int(waited // 60) * 60 + limit.seconds(len(context.partition_keys))
     context.instance.add_run_tags(context.run.run_id, {naming.TAG_MAX_RUNTIME: str(seconds)})
 
 

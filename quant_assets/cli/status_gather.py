@@ -32,7 +32,7 @@ from quant_assets.cli.status_report import (
     why_stuck,
 )
 from quant_assets.cli.text import printable
-from quant_assets.hooks.runs import is_repeated, partitions_of
+from quant_assets.hooks.runs import is_repeated, partitions_of, whole_seconds
 from quant_assets.notices.incidents import SEVERITIES
 from quant_assets.sensors import alert_sources as sources
 from quant_assets.sensors.alert_memory import MemoryFile
@@ -195,8 +195,8 @@ def _run(record: dg.RunRecord, now: datetime, dead: set[str]) -> RunState:
         if started is None
         else datetime.fromtimestamp(started, UTC)
     ).replace(microsecond=0)
-    own = run.tags.get(naming.TAG_MAX_RUNTIME, "")
-    longest = timedelta(seconds=int(own)) if own.isdecimal() else LONGEST_RUN
+    own = whole_seconds(run.tags.get(naming.TAG_MAX_RUNTIME))
+    longest = LONGEST_RUN if own is None else timedelta(seconds=own)
     is_dead = run.run_id in dead
     return RunState(
         run_id=run.run_id,

@@ -85,7 +85,10 @@ def partition_keys(run: dg.DagsterRun, asset: str, settings: Settings) -> list[s
         tags.get(naming.TAG_RANGE_START, one), tags.get(naming.TAG_RANGE_END, one)
     )
     partitions = _partitions_def(asset, settings)
-    is_there = all(partitions.has_partition_key(key) for key in {span.start, span.end})
+    try:
+        is_there = all(partitions.has_partition_key(key) for key in {span.start, span.end})
+    except (ValueError, OverflowError):  # beyond the end of the calendar
+        is_there = False
     if not is_there or span.start > span.end:
         raise BadDataError(
             f"{asset} has no partitions {span.start!r} .. {span.end!r}, which the run "

@@ -1,5 +1,6 @@
 """Runs in Dagster's storage. What belongs here: finding them, and whether their end is final."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -22,6 +23,9 @@ ENDS = (
 WILL_RETRY, RETRIED_BY = "dagster/will_retry", "dagster/auto_retry_run_id"
 TAG_FAILURE_REASON, STEP_FAILURE = "dagster/failure_reason", "STEP_FAILURE"
 CHAIN_LIMIT = 50
+MOST_REPEATS = 8
+REPEATS_LEFT = tuple(str(left) for left in range(1, MOST_REPEATS + 1))
+"""The values of ``TAG_REPEATS_LEFT`` with which a run is repeated."""
 
 
 def finished_runs(
@@ -70,13 +74,31 @@ def is_repeated(run: dg.DagsterRun) -> bool:
 
 def awaits_repeat(run: dg.DagsterRun) -> bool:
     """Whether the run that repeats this one has yet to come."""
-    return is_repeated(run) and not {naming.TAG_REPEATED_BY, RETRIED_BY} & set(run.tags)
+    return is_repeated(run) and not has_repeat(run) and RETRIED_BY not in run.tags
 
 
 def repeats_left(run: dg.DagsterRun) -> int:
-    """How often ``run_reconciler`` may still repeat the run."""
-    left = run.tags.get(naming.TAG_REPEATS_LEFT, "0")
-    return int(left) if left.isdecimal() and len(left) < 4 else 0
+    """How often ``run_reconciler`` may still repeat the run; not at all for any other text."""
+    left = run.tags.get(naming.TAG_REPEATS_LEFT, "")
+    return int(left) if left in REPEATS_LEFT else 0
+
+
+def repeated_tag(run_id: str, repeat_id: str) -> dict[str, str]:
+    """The tag of a run that ``repeat_id`` repeats.
+
+    It names the run as well: one that a person executes again gets a copy of its tags.
+    """
+    return {naming.TAG_REPEATED_BY: f"{repeat_id} repeats {run_id}"}
+
+
+def has_repeat(run: dg.DagsterRun) -> bool:
+    """Whether ``run_reconciler`` knows of the run that repeats this one."""
+    return run.tags.get(naming.TAG_REPEATED_BY, "").endswith(f" repeats {run.run_id}")
+
+
+def whole_seconds(text: str | None) -> int | None:
+    """The seconds that a tag states; None for a text that no platform code has written."""
+    return int(text) if text and re.fullmatch("[0-9]{1,9}", text) else None
 
 
 def partitions_of(run: dg.DagsterRun) -> tuple[str, str]:

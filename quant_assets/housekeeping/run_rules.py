@@ -8,7 +8,13 @@ import dagster as dg
 
 from quant_assets import naming
 from quant_assets.hooks.outcomes import is_published, outcomes_of_run
-from quant_assets.hooks.runs import RETRIED_BY, WILL_RETRY, finished_runs, is_to_be_repeated
+from quant_assets.hooks.runs import (
+    RETRIED_BY,
+    WILL_RETRY,
+    finished_runs,
+    has_repeat,
+    is_to_be_repeated,
+)
 from quant_assets.housekeeping.ours import is_ours
 from quant_assets.sensors import alert_memory, outbox
 from quant_assets.sensors.common import UNFINISHED
@@ -80,7 +86,7 @@ class RunRules:
         if run.tags.get(WILL_RETRY, "").lower() == "true" and RETRIED_BY not in run.tags:
             return run.status == dg.DagsterRunStatus.FAILURE
         is_looked_at = record.update_timestamp > self._now - timedelta(days=LOOK_BACK_DAYS)
-        return is_looked_at and is_to_be_repeated(run) and naming.TAG_REPEATED_BY not in run.tags
+        return is_looked_at and is_to_be_repeated(run) and not has_repeat(run)
 
 
 def _untold_since(instance: dg.DagsterInstance, values: Settings) -> datetime | None:

@@ -23,7 +23,13 @@ from quant_assets.hooks.outcomes import (
     problem_of_step,
     step_key,
 )
-from quant_assets.hooks.runs import WILL_RETRY, is_repeated, partitions_of
+from quant_assets.hooks.runs import (
+    WILL_RETRY,
+    has_repeat,
+    is_repeated,
+    is_to_be_repeated,
+    partitions_of,
+)
 from quant_assets.notices.incidents import Finding, Severity, clean
 from quant_assets.sensors.alert_ends import End, ends_of_runs, forget_taken
 from quant_assets.sensors.common import partition_tags
@@ -125,6 +131,11 @@ def _finding(source: str, key: str, trouble: Trouble, now: datetime) -> Finding:
     )
 
 
+def _awaits_reconciler(run: dg.DagsterRun) -> bool:
+    """Whether ``run_reconciler`` has yet to repeat the run or to give it up."""
+    return is_to_be_repeated(run) and not has_repeat(run)
+
+
 class _Look:
     """One look at the runs that ended."""
 
@@ -138,11 +149,12 @@ class _Look:
         self.checks = dict(seen.checks)
 
     def settle_undecided(self, now: datetime) -> None:
-        """Take the failed runs of which Dagster has said by now whether it repeats them."""
+        """Take the failed runs of which it is decided by now whether they are repeated."""
         waiting, self.undecided = self.undecided, {}
         for run in self._runs(waiting):
             at = waiting[run.run_id]
-            if WILL_RETRY in run.tags or now - at >= RETRY_DECISION:
+            is_decided = WILL_RETRY in run.tags or now - at >= RETRY_DECISION
+            if is_decided and not _awaits_reconciler(run):
                 self._take(run, End(0, run.run_id, dg.DagsterEventType.RUN_FAILURE, at))
             else:
                 self.undecided[run.run_id] = at
@@ -157,7 +169,7 @@ class _Look:
                 continue
             is_failed = end.kind == dg.DagsterEventType.RUN_FAILURE
             may_retry = is_failed and self._instance.run_retries_enabled
-            if may_retry and WILL_RETRY not in run.tags:
+            if (may_retry and WILL_RETRY not in run.tags) or _awaits_reconciler(run):
                 self.undecided[run.run_id] = end.at
             else:
                 self._take(run, end)

@@ -11,7 +11,7 @@ from quant_assets.events.dead_letters import RETENTION_GAP, DeadLetter, bury
 from quant_assets.events.follower import Follower, Gap, Resumed
 from quant_assets.events.publisher import Publisher
 from quant_assets.events.reading import Record
-from quant_assets.sensors.dead_runs import MOST_REPEATS
+from quant_assets.hooks.runs import MOST_REPEATS
 from quant_assets.settings import Settings
 
 UNFINISHED = (

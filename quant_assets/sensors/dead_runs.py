@@ -6,7 +6,7 @@ vendor's pool, for which later runs would wait.
 """
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,16 +16,23 @@ from quant_assets import naming
 from quant_assets.hooks.outcomes import is_published, outcomes_of_run, step_key
 from quant_assets.hooks.processes import is_alive
 from quant_assets.hooks.runs import (
+    MOST_REPEATS,
+    REPEATS_LEFT,
     STEP_FAILURE,
     TAG_FAILURE_REASON,
+    has_repeat,
     is_to_be_repeated,
+    repeated_tag,
     repeats_left,
+    whole_seconds,
 )
+from quant_assets.jobs import NAMED_JOBS, NEWS_STREAM
 
 NAME = "run_reconciler"
 INTERVAL_SECONDS = 15
 LOOK_BACK_DAYS = 30
-MOST_REPEATS = 8
+JOBS = frozenset({*NAMED_JOBS, NEWS_STREAM.name})
+"""The jobs whose runs the sensor may ask for."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 60, 1800
 OVERDUE = timedelta(minutes=15)
 """So long after its limit a command must have ended its run; clocks differ."""
@@ -55,28 +62,30 @@ def build_reconciler_sensor(jobs: Sequence[Any]) -> dg.SensorDefinition:
     return run_reconciler
 
 
-def repeat_requests(instance: dg.DagsterInstance, now: datetime) -> list[dg.RunRequest]:
+def repeat_requests(
+    instance: dg.DagsterInstance, now: datetime, jobs: Collection[str] = JOBS
+) -> list[dg.RunRequest]:
     """The runs that repeat those that ended without an outcome, each once.
 
-    A run that Dagster ended for its length is given up: it would be as long again.
+    A run that Dagster ended for its length is given up: it would be as long again. So is one of
+    no job among ``jobs``, the names of those that the sensor may run.
     """
-    lefts = [str(left) for left in range(1, MOST_REPEATS + 1)]
     records = instance.get_run_records(
         dg.RunsFilter(
             statuses=[dg.DagsterRunStatus.FAILURE],
-            tags={naming.TAG_REPEATS_LEFT: lefts},
+            tags={naming.TAG_REPEATS_LEFT: list(REPEATS_LEFT)},
             updated_after=now - timedelta(days=LOOK_BACK_DAYS),
         )
     )
     wanted = []
     for record in records:
         run = record.dagster_run
-        if not is_to_be_repeated(run) or naming.TAG_REPEATED_BY in run.tags:
+        if not is_to_be_repeated(run) or has_repeat(run):
             continue
         repeat = instance.get_runs(dg.RunsFilter(tags={naming.TAG_REPEAT_OF: run.run_id}), limit=1)
         if repeat:
-            instance.add_run_tags(run.run_id, {naming.TAG_REPEATED_BY: repeat[0].run_id})
-        elif _took_too_long(record):
+            instance.add_run_tags(run.run_id, repeated_tag(run.run_id, repeat[0].run_id))
+        elif _took_too_long(record) or run.job_name not in jobs:
             instance.add_run_tags(run.run_id, {naming.TAG_REPEATS_LEFT: "0"})
         elif now >= _due(record):
             wanted.append(_repeat(run, now, is_told=_has_outcome(run, instance)))
@@ -87,8 +96,8 @@ def _took_too_long(record: dg.RunRecord) -> bool:
     """Whether the run was going on for as long as a run may."""
     if record.start_time is None or record.end_time is None:
         return False
-    limit = record.dagster_run.tags.get(naming.TAG_MAX_RUNTIME, "")
-    return limit.isdecimal() and record.end_time - record.start_time >= int(limit)
+    limit = whole_seconds(record.dagster_run.tags.get(naming.TAG_MAX_RUNTIME))
+    return limit is not None and record.end_time - record.start_time >= limit
 
 
 def _due(record: dg.RunRecord) -> datetime:
@@ -120,7 +129,7 @@ def _try_until(run: dg.DagsterRun) -> datetime | None:
     """When the last repeat may begin; None without such a tag, or with one that is no time."""
     try:
         return datetime.fromisoformat(run.tags.get(naming.TAG_TRY_UNTIL, "")).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -186,7 +195,9 @@ def dead_runs(instance: dg.DagsterInstance, now: datetime | None = None) -> Iter
     for record in instance.get_run_records(dg.RunsFilter(statuses=unfinished)):
         run = record.dagster_run
         if is_of_command(run):
-            is_dead = not is_alive(int(run.tags.get(naming.TAG_PID, 0)))
+            pid = whole_seconds(run.tags.get(naming.TAG_PID))
+            made_at = record.create_timestamp.replace(tzinfo=UTC).timestamp()
+            is_dead = pid is not None and not is_alive(pid, made_at)
         elif TAG_LAUNCHED in run.tags:
             is_dead = _has_died(run, instance)
         else:
@@ -198,18 +209,19 @@ def dead_runs(instance: dg.DagsterInstance, now: datetime | None = None) -> Iter
 def is_of_command(run: dg.DagsterRun) -> bool:
     """Whether a command on this machine executes the run itself.
 
-    A re-execution has the tags of the run that it repeats, not its process.
+    A re-execution, and a run that was launched with copied tags, has those of another's process.
     """
-    return run.parent_run_id is None and run.tags.get(naming.TAG_HOST) == platform.node()
+    is_own = run.parent_run_id is None and TAG_LAUNCHED not in run.tags
+    return is_own and run.tags.get(naming.TAG_HOST) == platform.node()
 
 
 def _is_overdue(record: dg.RunRecord, now: datetime) -> bool:
     """Whether the command of a run would have ended it long ago; not all commands do."""
     tags = record.dagster_run.tags
-    limit = tags.get(naming.TAG_MAX_RUNTIME, "")
-    if naming.TAG_COMMAND not in tags or not limit.isdecimal():
+    limit = whole_seconds(tags.get(naming.TAG_MAX_RUNTIME))
+    if naming.TAG_COMMAND not in tags or limit is None:
         return False
-    return now - record.create_timestamp > timedelta(seconds=int(limit)) + OVERDUE
+    return now - record.create_timestamp > timedelta(seconds=limit) + OVERDUE
 
 
 def close_run(

@@ -7,7 +7,6 @@ run that is about to be repeated.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -19,7 +18,7 @@ from quant_assets.resources import ClockResource
 from quant_assets.sensors.common import UNFINISHED
 from quant_assets.sensors.partition_state import known_partitions, unasked_run
 from quant_assets.settings import Settings
-from quant_assets.timetable import Known, Rule, rules
+from quant_assets.timetable import Known, rules
 
 NAME = "analysis_follow_up"
 INTERVAL_SECONDS = 60
@@ -52,7 +51,9 @@ def build_follow_up_sensor(values: Settings, jobs: Sequence[Any]) -> dg.SensorDe
             if under_way := _under_way(context.instance, prices.job):
                 told.append(f"{key}: waits for {under_way}")
                 continue
-            parts = following(prices, known_partitions(context.instance, analysis, now), now)
+            sessions = prices.due(now - prices.look_back, now)
+            known = known_partitions(context.instance, analysis, now, sessions)
+            parts = following(sessions, known)
             until = now + analysis.patience
             requests += [
                 unasked_run(analysis, part[0], part[-1], key="follow-up", try_until=until)
@@ -64,14 +65,13 @@ def build_follow_up_sensor(values: Settings, jobs: Sequence[Any]) -> dg.SensorDe
     return analysis_follow_up
 
 
-def following(prices: Rule, known: Known, now: datetime) -> list[list[str]]:
-    """Sessions, as ranges for a run each, whose prices are there and whose analysis is not.
+def following(sessions: Sequence[str], known: Known) -> list[list[str]]:
+    """Those of ``sessions``, as ranges for a run each, that have prices and no analysis.
 
-    Of those that ``prices`` looks back on. None before the first one that was ever analysed, and
+    None before the first one that was ever analysed, and
     none that has failed: the schedule of the analysis tries those again. Where nothing was ever
     analysed only the last session is.
     """
-    sessions = prices.due(now - prices.look_back, now)
     since = min(known.done, default=sessions[-1] if sessions else "")
     wanted = {
         key

@@ -10,24 +10,32 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from quant_assets import naming
+from quant_assets.hooks.outcomes import assets_of_run
 from quant_assets.hooks.runs import awaits_repeat, is_repeated, partitions_of
-from quant_assets.sensors.common import REPEATS, partition_tags
+from quant_assets.sensors.common import REPEATS, UNFINISHED, partition_tags
 from quant_assets.timetable import Known, Rule
 
 RUNS_BEFORE = timedelta(days=1)
 """Runs that began so long before the first partition of interest became due may still go on."""
 
 
-def known_partitions(instance: dg.DagsterInstance, rule: Rule, now: datetime) -> Known:
-    """What is done, under way and failed of what ``rule`` looks back on at ``now``."""
-    keys = rule.due(now - rule.look_back, now)
+def known_partitions(
+    instance: dg.DagsterInstance, rule: Rule, now: datetime, keys: Iterable[str] = ()
+) -> Known:
+    """What is done, under way and failed of what ``rule`` looks back on at ``now``, and ``keys``.
+
+    Runs under way count whatever they are called: a person may materialize some assets.
+    """
+    wanted = {*keys, *rule.due(now - rule.look_back, now)}
     since = now - rule.look_back - RUNS_BEFORE
-    runs = instance.get_runs(dg.RunsFilter(job_name=rule.job, created_after=since))
+    own = instance.get_runs(dg.RunsFilter(job_name=rule.job, created_after=since))
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)))
+    others = [run for run in unfinished if {*rule.assets} & {*assets_of_run(run)}]
     pending: set[str] = set()
     failures: dict[str, int] = {}
-    for run in runs:
+    for run in [*own, *others]:
         first, last = partitions_of(run)
-        spanned = [key for key in keys if first <= key <= last]
+        spanned = [key for key in wanted if first <= key <= last]
         if not run.is_finished or awaits_repeat(run):
             pending.update(spanned)
         elif run.status == dg.DagsterRunStatus.FAILURE and not is_repeated(run):

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from quant_assets import naming
 from quant_assets.definitions import build_defs
 from quant_assets.hooks.processes import is_alive
-from quant_assets.hooks.runs import is_to_be_repeated
+from quant_assets.hooks.runs import has_repeat, is_to_be_repeated
 from quant_assets.naming import TAG_HOST, TAG_MAX_RUNTIME, TAG_PID
 from quant_assets.sensors.common import REPEATS
 from quant_assets.sensors.dead_runs import (
@@ -88,7 +89,7 @@ def test_a_run_whose_process_died_is_repeated_once(instance: dg.DagsterInstance)
     assert naming.TAG_ANSWERED not in again.tags
     repeat = run(instance, dict(again.tags))
     assert asked(instance) == []
-    assert reload(instance, dead).tags[naming.TAG_REPEATED_BY] == repeat.run_id
+    assert has_repeat(reload(instance, dead))
     assert is_to_be_repeated(reload(instance, dead))  # the repeat answers, not this one
     instance.delete_run(repeat.run_id)
     assert asked(instance) == []  # somebody did not want it
@@ -225,3 +226,73 @@ def test_a_process_is_alive_if_it_is_as_old_as_it_must_be() -> None:
     assert is_alive(os.getpid(), time.time())
     if Path("/proc").exists():
         assert not is_alive(os.getpid(), time.time() - 1e6)
+
+
+def test_a_run_that_a_person_executes_again_is_repeated_like_any_other(
+    instance: dg.DagsterInstance,
+) -> None:
+    """The copy of the tags names the run that repeated the first one."""
+    dead = run(instance)
+    instance.report_run_failed(dead, "killed")
+    run(instance, dict(asked(instance)[0].tags))
+    asked(instance)
+    again = run(instance, dict(reload(instance, dead).tags))
+    instance.report_run_failed(again, "killed")
+    assert not has_repeat(reload(instance, again))
+    assert [request.run_key for request in asked(instance)] == [f"repeat:{again.run_id}"]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {naming.TAG_TRY_UNTIL: "9999-12-31T23:59:59-01:00"},
+        {naming.TAG_TRY_UNTIL: "tomorrow"},
+        {naming.TAG_MAX_RUNTIME: "9" * 5000},
+        {naming.TAG_REPEATS_LEFT: "9"},
+        {naming.TAG_REPEATS_LEFT: "08"},
+        {TAG_HOST: platform.node(), TAG_PID: "abc"},
+        {TAG_HOST: platform.node(), TAG_PID: "1" + 12 * "0"},
+    ],
+)
+def test_no_text_of_a_tag_stops_the_others(
+    instance: dg.DagsterInstance, tags: dict[str, str]
+) -> None:
+    odd = run(instance, {**REQUEST, naming.TAG_REPEAT_FAILURES: "true", **tags})
+    assert odd.run_id not in close_dead_runs(instance)
+    fail_step(instance, odd)
+    dead = run(instance)
+    instance.report_run_failed(dead, "killed")
+    keys = [request.run_key for request in asked(instance, timedelta(hours=1))]
+    assert f"repeat:{dead.run_id}" in keys
+    is_awaited = is_to_be_repeated(reload(instance, odd))
+    assert is_awaited == (f"repeat:{odd.run_id}" in keys), "who waits for a repeat gets one"
+
+
+def test_a_run_of_no_job_of_ours_is_given_up(instance: dg.DagsterInstance) -> None:
+    @dg.op
+    def fail() -> None: ...
+
+    @dg.job
+    def foreign() -> None:
+        fail()
+
+    made = instance.create_run_for_job(foreign, tags=REPEATS, status=dg.DagsterRunStatus.STARTED)
+    instance.report_run_failed(made, "killed")
+    assert asked(instance) == []
+    assert not is_to_be_repeated(reload(instance, made))
+
+
+def test_a_number_that_another_process_has_since_is_not_the_command(
+    instance: dg.DagsterInstance,
+) -> None:
+    """After a restart of a container with a fixed name."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as later:
+        old = run(instance, {TAG_HOST: platform.node(), TAG_PID: str(later.pid)})
+        assert close_dead_runs(instance) == []
+        moved = datetime.now(UTC) - timedelta(days=1)
+        with sqlite3.connect(Path(instance.root_directory) / "history" / "runs.db") as database:
+            database.execute(
+                "UPDATE runs SET create_timestamp = ?", (f"{moved:%Y-%m-%d %H:%M:%S}",)
+            )
+        assert close_dead_runs(instance) == [old.run_id]
+        later.communicate(b"")

@@ -10,7 +10,7 @@ from quant_assets import errors
 from quant_assets.cli.execute import failure_reason
 from quant_assets.definitions import build_defs
 from quant_assets.jobs import NAMED_JOBS, NamedJob
-from quant_assets.naming import TAG_MAX_RUNTIME
+from quant_assets.naming import TAG_MAX_RUNTIME, TAG_TIME_LIMIT
 from quant_assets.policies import (
     ANALYSIS_LIMIT,
     OTHER_LIMIT,
@@ -88,6 +88,9 @@ def test_a_range_is_granted_its_time_whoever_launches_it(tmp_path: Path) -> None
             "dagster/asset_partition_range_end": DAYS[-1],
         }
         job = p.defs.resolve_job_def("us_price")
+        odd = job.execute_in_process(instance=p.instance, tags={**tags, TAG_TIME_LIMIT: "30 min"})
+        assert odd.success
+        assert max_runtime(p.instance, odd.run_id) == str(OTHER_LIMIT.seconds(3))
         given = job.execute_in_process(instance=p.instance, tags={**tags, TAG_MAX_RUNTIME: "77"})
         assert max_runtime(p.instance, given.run_id) == "77"
         by_hand = dg.materialize(

@@ -16,8 +16,8 @@ from quant_assets.sandbox.faults import Fault
 from quant_assets.schedules import build_schedules, schedule_of
 from quant_assets.sensors.common import REPEATS
 from quant_assets.sensors.dead_runs import repeat_requests
-from quant_assets.sensors.follow_up import build_follow_up_sensor
-from quant_assets.sensors.partition_state import unasked_run
+from quant_assets.sensors.follow_up import build_follow_up_sensor, following
+from quant_assets.sensors.partition_state import known_partitions, unasked_run
 from quant_assets.settings import Settings
 from quant_assets.timetable import rules
 from quant_assets_tests.platform import NOW, Platform, platform
@@ -192,6 +192,23 @@ def test_a_failed_session_counts_as_under_way_until_it_is_given_up(
         ("2026-03-10", "2026-03-10"),
         ("2026-03-09", "2026-03-09"),
     ]
+
+
+def test_on_a_saturday_the_runs_of_friday_count(instance: dg.DagsterInstance) -> None:
+    """Its decision is on Monday: the schedule of the analysis does not look at it yet."""
+    saturday = datetime(2026, 3, 7, 9, 10, tzinfo=UTC)
+    sessions = RULES["us_price"].due(saturday - timedelta(days=14), saturday)
+    assert sessions[-1] == "2026-03-06"
+    materialize(instance, "us_price", "2026-03-02", "2026-03-06")
+    materialize(instance, "us_combined_analysis", "2026-03-02", "2026-03-04")
+    rule = RULES["us_combined_analysis"]
+    request = unasked_run(rule, "2026-03-05", "2026-03-06", key="x", try_until=saturday)
+    asset_run = start(instance, request)
+    known = known_partitions(instance, rule, saturday, sessions)
+    assert following(sessions, known) == []
+    instance.report_run_canceled(asset_run)
+    known = known_partitions(instance, rule, saturday, sessions)
+    assert following(sessions, known) == [["2026-03-05", "2026-03-06"]]
 
 
 def test_schedules_run_in_the_live_profile_only() -> None:

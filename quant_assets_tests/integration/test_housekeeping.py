@@ -20,11 +20,12 @@ import pytest
 from quant_assets.cli.backfill_plan import DueFinder, stages
 from quant_assets.errors import TransientError
 from quant_assets.hooks.outcomes import published_tag
+from quant_assets.hooks.runs import repeated_tag
 from quant_assets.housekeeping import databases
 from quant_assets.housekeeping.report import Report
 from quant_assets.housekeeping.tidy import tidy
 from quant_assets.io_managers.parquet_store import ParquetStore
-from quant_assets.naming import TAG_REPEATED_BY, TAG_REPEATS_LEFT
+from quant_assets.naming import TAG_REPEATS_LEFT
 from quant_assets.sensors import alert_memory, outbox
 from quant_assets.settings import Settings
 from quant_assets.versions import code_versions
@@ -213,7 +214,8 @@ def test_what_is_not_settled_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         unfinished = add_run(instance, dg.DagsterRunStatus.STARTED)
         due_again = add_run(instance, failed, **{TAG_REPEATS_LEFT: "3"})
         retried = add_run(instance, failed, **{"dagster/will_retry": "true"})
-        repeated = add_run(instance, failed, **{TAG_REPEATS_LEFT: "3", TAG_REPEATED_BY: "x"})
+        repeated = add_run(instance, failed, **{TAG_REPEATS_LEFT: "3"})
+        instance.add_run_tags(repeated, repeated_tag(repeated, "another"))
         reported = add_run(instance, failed)
         parent = add_run(instance, failed)
         child = instance.add_run(

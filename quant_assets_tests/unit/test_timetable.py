@@ -292,3 +292,19 @@ def test_feeds_alone_are_caught_up_with_for_a_day() -> None:
     for has_alpha_vantage, oldest in ((True, "2026-02-28-14"), (False, "2026-03-02-15")):
         rule = rules(has_alpha_vantage=has_alpha_vantage)["news_crawl"]
         assert decide(rule, tick, known).runs[-1][0] == oldest
+
+
+def test_scattered_gaps_are_not_filled_with_what_is_stored() -> None:
+    rule = RULES["news_crawl"]
+    tick = datetime(2026, 3, 3, 14, 5, tzinfo=UTC)
+    recent = rule.due(tick - rule.look_back, tick)
+    gaps = recent[5:50:8]
+    done = frozenset(recent) - {*gaps, recent[-1]}
+    runs = decide(rule, tick, Known(done=done, pending={gaps[0]})).runs
+    assert runs == ((recent[-1], recent[-1]), *((gap, gap) for gap in gaps[1:4]))
+
+
+def test_the_first_session_of_an_installation_is_tried_again_if_it_failed() -> None:
+    tick = datetime(2026, 3, 4, 9, tzinfo=UTC)
+    known = Known(done={"2026-03-03"}, failures={"2026-03-02": 1})
+    assert decide(RULES["us_price"], tick, known).runs == (("2026-03-02", "2026-03-02"),)
