@@ -95,12 +95,14 @@ def _stored_at(instance: dg.DagsterInstance, assets: Iterable[str]) -> dict[str,
 def _told(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Told | None:
     """The latest evaluation of a check, None without one or while a run makes one."""
     record = instance.get_latest_asset_check_evaluation_record(key)
-    event = record.event.dagster_event if record is not None and record.event else None
+    entry = None if record is None else record.event
+    event = None if entry is None else entry.dagster_event
     if event is None or event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
         return None
     evaluation: Any = event.event_specific_data
     due = evaluation.metadata.get("due")
-    at = datetime.fromtimestamp(record.create_timestamp, UTC)  # type: ignore[union-attr]
+    # The record's own time is cut to a second: data of the same second would seem newer.
+    at = datetime.fromtimestamp(entry.timestamp, UTC)  # type: ignore[union-attr]
     return Told(evaluation.passed, "" if due is None else str(due.value), at)
 
 
