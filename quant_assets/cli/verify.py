@@ -148,9 +148,13 @@ class _Verifier:
             return _unverifiable(
                 asset, key, code, why_failed or "it was not made again", stored.content_hash
             )
+        is_other = made.content_hash != stored.content_hash
+        if is_other and why_failed:
+            # Half of what it was made from is no ground to doubt the stored rows.
+            return _unverifiable(asset, key, "failed", why_failed, stored.content_hash)
         reasons = list(self._of_versions(stored, made))
         found = None
-        if made.content_hash != stored.content_hash:
+        if is_other:
             found = difference(self._store, self._scratch.store, asset, key)
             reasons.insert(0, Reason("content", "made again, its rows are others"))
         if reasons:

@@ -55,13 +55,13 @@ class Scratch:
 
     def __init__(self, folder: Path, values: Settings) -> None:
         self._values = values
-        self._real = values.data_dir
+        self._stored = ParquetStore(values.data_dir, values.profile)
         self._definitions: dict[str, dg.Definitions] = {}
         home, data = folder / "home", folder / "data"
         self._own = values.model_copy(update={"home": home, "data_root": data})
         self.store = ParquetStore(data, values.profile)
         home.mkdir(parents=True)
-        _link_tree(self._real, data)
+        _link_tree(values.data_dir, data)
         cache = values.home_dir / "cache" / "yahoo"
         if cache.is_dir():
             # Time zones that the client knew were not asked for.
@@ -89,16 +89,26 @@ class Scratch:
 
     @contextmanager
     def without(self, asset: str, keys: Sequence[str]) -> Iterator[None]:
-        """The store as if some partitions were not stored; afterwards they are the stored ones."""
-        paths = [self.store.path(asset, key) for key in keys]
-        for path in paths:
-            path.unlink(missing_ok=True)
+        """The store as if some partitions (ascending) were not stored; afterwards they are.
+
+        So are those between them, which a run of the range writes as well.
+        """
+        for key in keys:
+            self.store.path(asset, key).unlink(missing_ok=True)
         try:
             yield
         finally:
-            for path in paths:
-                path.unlink(missing_ok=True)
-                path.symlink_to(self._real / path.relative_to(self.store.root))
+            for key in _between(self.store, asset, keys):
+                self.store.path(asset, key).unlink()
+            for key in _between(self._stored, asset, keys):
+                path = self.store.path(asset, key)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(self._stored.path(asset, key))
+
+
+def _between(store: ParquetStore, asset: str, keys: Sequence[str]) -> list[str]:
+    """The partitions of a store from the first to the last of some keys."""
+    return [key for key in store.list_partitions(asset) if keys[0] <= key <= keys[-1]]
 
 
 @contextmanager
@@ -135,11 +145,18 @@ def make(
 
 
 def _link_tree(source: Path, target: Path) -> None:
-    """The directories of a data root with a link for each visible file."""
-    for folder, names, files in os.walk(source):
-        names[:] = [name for name in names if not name.startswith(".")]
+    """The directories of a data root, also linked ones, with a link for each visible file."""
+    for folder, names, files in os.walk(source, followlinks=True):
+        names[:] = [
+            name for name in names if not name.startswith(".") and not _is_above(folder, name)
+        ]
         here = target / Path(folder).relative_to(source)
-        here.mkdir(parents=True)
+        here.mkdir(parents=True, exist_ok=True)
         for name in files:
             if not name.startswith("."):
                 (here / name).symlink_to(Path(folder) / name)
+
+
+def _is_above(folder: str, name: str) -> bool:
+    """Whether a directory in a folder is a link to one that holds the folder: it has no end."""
+    return Path(folder).resolve().is_relative_to((Path(folder) / name).resolve())

@@ -13,9 +13,10 @@ import pytest
 from quant_assets.cli.verify import Sample, verify
 from quant_assets.cli.verify_compare import integrity
 from quant_assets.cli.verify_report import SCHEMA_PATH, Partition, VerifyReport, schema
+from quant_assets.cli.verify_scratch import make, scratch
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.schemas import dataset_of
-from quant_assets_tests.filled_home import SESSIONS, STORED, filled, quant
+from quant_assets_tests.filled_home import SESSIONS, STORED, filled, quant, settings_of
 from quant_assets_tests.platform import Platform
 
 DAY = SESSIONS[1]
@@ -147,6 +148,47 @@ def test_rows_that_are_not_the_written_ones_are_damage(
     table = pq.read_table(path)
     pq.write_table(table.slice(0, 1).replace_schema_metadata(table.schema.metadata), path)
     assert codes(one(full, SCORE)) == ["hash_mismatch"]
+
+
+def test_other_rows_of_a_replay_that_failed_are_no_drift(
+    full: Platform, stored: ParquetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = dataset_of(SCORE)
+    frame = stored.read(dataset, SCORE, [DAY])
+    frame["technical_score"] = 0.75
+    stored.write(dataset, SCORE, DAY, frame, stored.info(SCORE, DAY).code_version)
+
+    def failing(*args: object, **options: object) -> str:
+        return make(*args, **options) or "one of its fetches cannot be read"
+
+    monkeypatch.setattr("quant_assets.cli.verify.make", failing)
+    found = one(full, SCORE)
+    assert (found.verdict, codes(found)) == ("unverifiable", ["failed"])
+    assert found.reasons[0].text == "one of its fetches cannot be read"
+
+
+def test_all_that_a_replay_writes_is_put_back(tmp_path: Path) -> None:
+    """Between the sampled partitions too, and the data root may hold linked directories."""
+    values, elsewhere = settings_of(tmp_path / "home"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder = values.data_dir / PRICES
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(elsewhere)
+    (elsewhere / "round").symlink_to(values.data_dir)
+    for key in SESSIONS:
+        (elsewhere / f"{key}.parquet").write_text(key)
+    with scratch(values) as beside:
+        assert beside.store.list_partitions(PRICES) == SESSIONS
+        with beside.without(PRICES, [SESSIONS[0], "2026-03-20"]):
+            for key in (SESSIONS[1], "2026-03-20"):
+                path = beside.store.path(PRICES, key)
+                path.unlink(missing_ok=True)
+                path.write_text("made again")
+        assert beside.store.list_partitions(PRICES) == SESSIONS
+        assert [beside.store.path(PRICES, key).read_text() for key in SESSIONS] == SESSIONS
+    assert sorted(path.name for path in elsewhere.glob("*.parquet")) == [
+        f"{key}.parquet" for key in SESSIONS
+    ]
 
 
 def test_another_version_is_drift(full: Platform, stored: ParquetStore) -> None:
