@@ -159,7 +159,8 @@ def _freshness(asset: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset.split("/"),
         name=CHECK_FRESHNESS,
-        description="Every partition that is due is stored.",
+        description="The newest partition that is due is stored; `quant run` and `quant backfill` "
+        "find holes behind it.",
     )
     def freshness(
         store: StoreResource, platform: SettingsResource, clock: ClockResource

@@ -5,6 +5,7 @@ Only the newest file of an asset is opened, and of it the footer and a few colum
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
@@ -84,7 +85,12 @@ def _content(house: House, asset: str, key: str) -> dict[str, Any]:
     }
     if name == "prices":
         symbols = house.store.columns(asset, key, ["symbol"])["symbol"]
-        return {"rows": rows, "present": len(listed & set(symbols)), "expected": len(listed)}
+        return {
+            "rows": rows,
+            "present": len(listed & set(symbols)),
+            "expected": len(listed),
+            "demanded": demanded(len(listed), house.values.success_ratio(market)),
+        }
     values = house.store.columns(asset, key, ["symbol", "label", "is_degraded"])
     labelled = {s for s, label in zip(values["symbol"], values["label"], strict=True) if label}
     degraded = sum(bool(flag) for flag in values["is_degraded"])
@@ -94,6 +100,12 @@ def _content(house: House, asset: str, key: str) -> dict[str, Any]:
         "expected": len(listed),
         "degraded": degraded,
     }
+
+
+def demanded(expected: int, ratio: float) -> int:
+    """So many of the expected symbols must have prices: one of several may lack, as in a fetch."""
+    least = math.ceil(round(ratio * expected, 6))
+    return min(least, expected - 1) if expected > 1 else least
 
 
 def quota(house: House) -> QuotaState | None:

@@ -43,8 +43,8 @@ class AssetState(_Part, frozen=True):
     """An asset: the newest stored partition, the newest complete one and the one that is due.
 
     ``deadline`` is that of ``due`` where it is behind, else that of the next one. ``present`` of
-    ``expected`` symbols have a row in the newest partition (recommendations: a label), ``degraded``
-    of its rows were made without news.
+    ``expected`` symbols have a row in the newest partition (recommendations: a label), of prices
+    ``demanded`` must have one; ``degraded`` of its rows were made without news.
     """
 
     asset: str
@@ -59,6 +59,7 @@ class AssetState(_Part, frozen=True):
     rows: int | None = None
     present: int | None = None
     expected: int | None = None
+    demanded: int | None = None
     degraded: int | None = None
     last_success_at: Moment | None = None
     last_run_id: str | None = None
@@ -200,6 +201,13 @@ def _reasons(report: Report) -> Iterator[str]:
     if report.daemon is not None and report.daemon.status == "gone":
         yield f"no daemon since {report.daemon.last_at:%Y-%m-%d %H:%M} UTC"
     yield from _behind(report.assets or ())
+    for one in report.assets or ():
+        if one.present is not None and one.present < (one.demanded or 0):
+            name = one.asset.removeprefix(f"{one.group}/")
+            yield (
+                f"{one.group}: {name} of {one.newest} are incomplete, {one.present:,} of "
+                f"{one.expected:,} symbols, {one.demanded:,} are demanded"
+            )
     for run in report.runs or ():
         if run.problem:
             yield f"run {run.run_id[:8]} of {run.job} {run.problem}"
@@ -207,10 +215,10 @@ def _reasons(report: Report) -> Iterator[str]:
         *(report.schedules or ()),
         *(report.sensors or ()),
     )
-    for one in told:
-        if one.is_on and one.problem:
-            kind = "schedule" if isinstance(one, ScheduleState) else "sensor"
-            yield f"the {kind} {one.name} {one.problem}"
+    for ticking in told:
+        if ticking.is_on and ticking.problem:
+            kind = "schedule" if isinstance(ticking, ScheduleState) else "sensor"
+            yield f"the {kind} {ticking.name} {ticking.problem}"
     for incident in report.incidents or ():
         # Of failing ticks the line before has told already.
         if incident.severity == "critical" and not incident.title.startswith(TICK_TITLES):

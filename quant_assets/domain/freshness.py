@@ -15,8 +15,9 @@ from quant_assets.markets import FIRST_SESSION, Market
 
 Unit = Literal["session", "day", "hour"]
 State = Literal["fresh", "awaited", "behind", "empty"]
-"""Everything complete is stored; the newest complete one is not, but it is not due yet; something
-due is not stored; nothing was ever stored, so that nobody asked for it yet."""
+"""The newest complete partition is stored; it is not, but it is not due yet; the newest due one is
+not stored; nothing was ever stored, so that nobody asked for it yet. Holes behind them are not
+looked for."""
 STATES: tuple[State, ...] = get_args(State)
 NAMED = 5
 """So many of the missing partitions are named."""

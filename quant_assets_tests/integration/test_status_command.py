@@ -59,6 +59,9 @@ class Place:
                 frame["symbol"] = sorted(SYMBOLS)
             if "label" in frame:
                 frame = frame.assign(label=["BUY", "SELL", None], is_degraded=[True, False, False])
+            if "symbol" in frame and asset.startswith("kr/"):
+                listed = [x.symbol for x in self.values.universe("kr")]
+                frame = frame.head(len(listed)).assign(symbol=listed)
             self.store.write(dataset, asset, key, frame, "1")
             made = dg.AssetMaterialization(asset_key=asset.split("/"), partition=key)
             self.instance.report_runless_asset_event(made)
@@ -110,6 +113,21 @@ def test_a_house_in_order(place: Place) -> None:
     assert not any(one.is_switched_off for one in found.sensors or ())
     assert found.daemon is not None
     assert found.daemon.status == "never"
+
+
+def test_prices_of_too_few_symbols_are_incomplete(place: Place) -> None:
+    dataset, asset = dataset_of("us/prices"), "us/prices"
+    key = place.store.list_partitions(asset)[-1]
+    rows = place.store.read(dataset, asset, [key])
+    # The ratio demands all three, but one of several may lack.
+    place.store.delete(asset, [key])
+    place.store.write(dataset, asset, key, rows.head(2), "1")
+    assert place.look().reasons == []
+    place.store.delete(asset, [key])
+    place.store.write(dataset, asset, key, rows.head(1), "1")
+    assert place.look().reasons == [
+        f"us: prices of {key} are incomplete, 1 of 3 symbols, 2 are demanded"
+    ]
 
 
 def test_one_market_alone(place: Place) -> None:

@@ -120,6 +120,11 @@ FULL = report(
         ({"assets": [FRESH]}, []),
         ({"assets": [asset("us/prices", FRESH, status="awaited")]}, []),
         ({"assets": [asset("us/prices", status="empty")]}, []),
+        ({"assets": [asset("us/prices", FRESH, present=3, demanded=3)]}, []),
+        (
+            {"assets": [asset("us/prices", FRESH, present=2, demanded=3)]},
+            ["us: prices of 2026-11-30 are incomplete, 2 of 4 symbols, 3 are demanded"],
+        ),
         (
             {"assets": [BEHIND, asset("us/recommendations"), asset("kr/prices", FRESH)]},
             [
