@@ -61,6 +61,8 @@ def backfill(values: Settings, wanted: Wanted, *, dry_run: bool) -> bool:
             return True
         with sandbox_for_all(values):
             outcomes, left = _go(console, plan, instance, wanted.workers)
+        # The worker of a killed command outlives it by a second or two.
+        close_dead_runs(instance)
     return _say_end(console, outcomes, left)
 
 

@@ -188,6 +188,7 @@ def close_dead_runs(instance: dg.DagsterInstance, now: datetime | None = None) -
 def dead_runs(instance: dg.DagsterInstance, now: datetime | None = None) -> Iterator[dg.DagsterRun]:
     """The unfinished runs whose process has died; see ``close_dead_runs``."""
     unfinished = [
+        dg.DagsterRunStatus.NOT_STARTED,
         dg.DagsterRunStatus.STARTING,
         dg.DagsterRunStatus.STARTED,
         dg.DagsterRunStatus.CANCELING,

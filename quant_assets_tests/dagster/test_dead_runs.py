@@ -296,3 +296,17 @@ def test_a_number_that_another_process_has_since_is_not_the_command(
             )
         assert close_dead_runs(instance) == [old.run_id]
         later.communicate(b"")
+
+
+def test_a_command_that_died_before_its_run_began_leaves_none_open(
+    instance: dg.DagsterInstance,
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as gone:
+        gone.wait()
+    made = instance.create_run_for_job(
+        DEFS.resolve_job_def("us_price"),
+        tags={TAG_HOST: platform.node(), TAG_PID: str(gone.pid)},
+        status=dg.DagsterRunStatus.NOT_STARTED,
+    )
+    assert close_dead_runs(instance) == [made.run_id]
+    assert reload(instance, made).status == dg.DagsterRunStatus.CANCELED
