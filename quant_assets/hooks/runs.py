@@ -72,6 +72,11 @@ def is_repeated(run: dg.DagsterRun) -> bool:
     return is_failed and (run.tags.get(WILL_RETRY, "").lower() == "true" or RETRIED_BY in run.tags)
 
 
+def awaits_reconciler(run: dg.DagsterRun) -> bool:
+    """Whether ``run_reconciler`` has yet to repeat the run or to give it up."""
+    return is_to_be_repeated(run) and not has_repeat(run)
+
+
 def awaits_repeat(run: dg.DagsterRun) -> bool:
     """Whether the run that repeats this one has yet to come."""
     return is_repeated(run) and not has_repeat(run) and RETRIED_BY not in run.tags

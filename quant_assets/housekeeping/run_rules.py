@@ -11,9 +11,8 @@ from quant_assets.hooks.outcomes import is_published, outcomes_of_run
 from quant_assets.hooks.runs import (
     RETRIED_BY,
     WILL_RETRY,
+    awaits_reconciler,
     finished_runs,
-    has_repeat,
-    is_to_be_repeated,
 )
 from quant_assets.housekeeping.ours import is_ours
 from quant_assets.sensors import alert_memory, outbox
@@ -86,7 +85,7 @@ class RunRules:
         if run.tags.get(WILL_RETRY, "").lower() == "true" and RETRIED_BY not in run.tags:
             return run.status == dg.DagsterRunStatus.FAILURE
         is_looked_at = record.update_timestamp > self._now - timedelta(days=LOOK_BACK_DAYS)
-        return is_looked_at and is_to_be_repeated(run) and not has_repeat(run)
+        return is_looked_at and awaits_reconciler(run)
 
 
 def _untold_since(instance: dg.DagsterInstance, values: Settings) -> datetime | None:

@@ -25,9 +25,8 @@ from quant_assets.hooks.outcomes import (
 )
 from quant_assets.hooks.runs import (
     WILL_RETRY,
-    has_repeat,
+    awaits_reconciler,
     is_repeated,
-    is_to_be_repeated,
     partitions_of,
 )
 from quant_assets.notices.incidents import Finding, Severity, clean
@@ -131,11 +130,6 @@ def _finding(source: str, key: str, trouble: Trouble, now: datetime) -> Finding:
     )
 
 
-def _awaits_reconciler(run: dg.DagsterRun) -> bool:
-    """Whether ``run_reconciler`` has yet to repeat the run or to give it up."""
-    return is_to_be_repeated(run) and not has_repeat(run)
-
-
 class _Look:
     """One look at the runs that ended."""
 
@@ -154,7 +148,7 @@ class _Look:
         for run in self._runs(waiting):
             at = waiting[run.run_id]
             is_decided = WILL_RETRY in run.tags or now - at >= RETRY_DECISION
-            if is_decided and not _awaits_reconciler(run):
+            if is_decided and not awaits_reconciler(run):
                 self._take(run, End(0, run.run_id, dg.DagsterEventType.RUN_FAILURE, at))
             else:
                 self.undecided[run.run_id] = at
@@ -169,7 +163,7 @@ class _Look:
                 continue
             is_failed = end.kind == dg.DagsterEventType.RUN_FAILURE
             may_retry = is_failed and self._instance.run_retries_enabled
-            if (may_retry and WILL_RETRY not in run.tags) or _awaits_reconciler(run):
+            if (may_retry and WILL_RETRY not in run.tags) or awaits_reconciler(run):
                 self.undecided[run.run_id] = end.at
             else:
                 self._take(run, end)

@@ -20,8 +20,7 @@ from quant_assets.hooks.runs import (
     REPEATS_LEFT,
     STEP_FAILURE,
     TAG_FAILURE_REASON,
-    has_repeat,
-    is_to_be_repeated,
+    awaits_reconciler,
     repeated_tag,
     repeats_left,
     whole_seconds,
@@ -80,7 +79,7 @@ def repeat_requests(
     wanted = []
     for record in records:
         run = record.dagster_run
-        if not is_to_be_repeated(run) or has_repeat(run):
+        if not awaits_reconciler(run):
             continue
         repeat = instance.get_runs(dg.RunsFilter(tags={naming.TAG_REPEAT_OF: run.run_id}), limit=1)
         if repeat:
