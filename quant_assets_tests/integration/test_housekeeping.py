@@ -215,7 +215,7 @@ def test_what_is_not_settled_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         due_again = add_run(instance, failed, **{TAG_REPEATS_LEFT: "3"})
         retried = add_run(instance, failed, **{"dagster/will_retry": "true"})
         repeated = add_run(instance, failed, **{TAG_REPEATS_LEFT: "3"})
-        instance.add_run_tags(repeated, repeated_tag(repeated, "another"))
+        instance.add_run_tags(repeated.run_id, repeated_tag(repeated.run_id, "another"))
         reported = add_run(instance, failed)
         parent = add_run(instance, failed)
         child = instance.add_run(

@@ -57,10 +57,10 @@ def _writer(context: Any, root: Path, number: int) -> Iterator[BaseProcess]:
         process.join(SECONDS_TO_FIRST_WRITE)
 
 
-def _wait_for_an_unfinished_file(folder: Path) -> None:
+def _wait_for(folder: Path, pattern: str) -> None:
     deadline = time.monotonic() + SECONDS_TO_FIRST_WRITE
-    while not any(folder.glob(".*.tmp")):
-        assert time.monotonic() < deadline, "the writer writes nothing"
+    while not any(folder.glob(pattern)):
+        assert time.monotonic() < deadline, f"the writer has not written {pattern}"
 
 
 @pytest.fixture
@@ -85,8 +85,11 @@ def test_no_kill_leaves_half_a_partition(tmp_path: Path, forkserver: Any) -> Non
     while number < KILLS or (half_written < HALF_WRITTEN and number < MOST_KILLS):
         with _writer(forkserver, tmp_path, number) as process:
             process.join(moments.uniform(0, MOST_SECONDS_OF_WRITING))
-            if number % 2:
-                _wait_for_an_unfinished_file(folder)
+            match number % 3:
+                case 1:
+                    _wait_for(folder, ".*.tmp")
+                case 2:
+                    _wait_for(folder, f"new-{number:03d}-*.parquet")
             process.kill()
             process.join(SECONDS_TO_FIRST_WRITE)
             assert process.exitcode == -signal.SIGKILL
@@ -107,7 +110,7 @@ def test_no_kill_leaves_half_a_partition(tmp_path: Path, forkserver: Any) -> Non
             checked += 1
         number += 1
     assert half_written >= HALF_WRITTEN, "too few kills struck while a file was being written"
-    assert checked > KILLS, "no killed writer had finished a partition"
+    assert checked > KILLS, "no killed writer had finished a partition of its own"
 
 
 def test_a_partition_is_written_again_after_a_kill(tmp_path: Path, forkserver: Any) -> None:
