@@ -19,7 +19,7 @@ dev: $(VENV)/.run
 	@$(BIN)/quant dev $(ARGS)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not browser and not kafka" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not browser and not kafka" $(ARGS)
 
 # Needs chromium and chromium-driver (Debian packages).
 test-browser: $(VENV)/.test

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from quant_assets_tests.kafka_clients import close_kafka_clients
+
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 """One commit gets one verdict; `pytest --hypothesis-profile=default` searches anew."""
@@ -65,6 +67,12 @@ def _no_companions() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("quant_assets.hooks.slack.has_daemon", lambda instance: True)
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _kafka_clients_end_with_their_module() -> Iterator[None]:
+    yield
+    close_kafka_clients()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from quant_assets.sandbox.server import Sandbox
 from quant_assets.sensors.dead_letters import build_dead_letter_sensor
 from quant_assets.sensors.requests import build_request_sensor
 from quant_assets.settings import Settings
+from quant_assets_tests.kafka_clients import close_kafka_clients
 
 NAMES = TopicNames()
 
@@ -182,4 +183,7 @@ def event_desk(home: Path, *, now: datetime, **variables: Any) -> Iterator[Event
         locate.record(home, sandbox)
         connection = settings.kafka()
         assert connection is not None
-        yield EventDesk(connection, instance, settings, sandbox, now.astimezone(UTC))
+        desk = EventDesk(connection, instance, settings, sandbox, now.astimezone(UTC))
+        yield desk
+        desk.publisher.close()
+        close_kafka_clients()

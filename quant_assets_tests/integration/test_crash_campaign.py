@@ -31,13 +31,14 @@ UNIVERSE = {"QUANT_US_UNIVERSE": "AAPL,MSFT", "QUANT_KR_UNIVERSE": "005930.KS"}
 
 def test_every_request_is_served_once_whatever_dies(tmp_path: Path) -> None:
     with installation(tmp_path / "home", **UNIVERSE) as target:
-        campaign(target, seed=4, requests=60)
+        campaign(target, seed=4, requests=36, most_seconds_between=1.0)
 
 
 def campaign(
     target: Installation,
     seed: int,
     requests: int = 300,
+    most_seconds_between: float = 0.6,
     also: Sequence[tuple[str, Callable[[], None]]] = (),
 ) -> None:
     """Send requests, repeats and garbage under kills; then demand that every one was settled."""
@@ -59,7 +60,7 @@ def campaign(
         if draw.random() < 0.1:
             target.send(topic, draw.choice(GARBAGE))
             garbage += 1
-        time.sleep(draw.uniform(0.0, 0.6))
+        time.sleep(draw.uniform(0.0, most_seconds_between))
     killer.end()
     try:
         _demand_all_settled(target, set(sent), garbage)
