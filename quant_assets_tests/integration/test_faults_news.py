@@ -183,7 +183,7 @@ def verdict(result: dg.ExecuteInProcessResult) -> tuple[bool, dict[str, int]]:
 
 
 def requests_of(p: Platform, case: Case, endpoint: str, subject: str | None = None) -> int:
-    """Requests made. Those whose answer is late are recorded late: none is left to the next test."""
+    """Requests made; late answers are recorded late, none is left to the next test."""
 
     def recorded() -> int:
         return sum(
