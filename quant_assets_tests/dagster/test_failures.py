@@ -85,7 +85,7 @@ def test_a_throttled_vendor_is_asked_again_by_the_retry_policy(
 ) -> None:
     """The client gives up after five answers of 429; the step's second retry finds them gone."""
     monkeypatch.setattr(prices, "VENDOR_RETRY", VENDOR_RETRY._replace(delay=0.1))
-    with platform(tmp_path) as p:
+    with platform(tmp_path, QUANT_YAHOO_WORKERS="1") as p:
         p.sandbox.faults.add(Fault("yahoo.chart", "status", code=429, times=10))
         result = p.run("us_price", DAY)
         retried = [
