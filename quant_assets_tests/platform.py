@@ -15,6 +15,7 @@ import pandas as pd
 
 from quant_assets.definitions import build_defs
 from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.markets import MARKETS
 from quant_assets.naming import TAG_PARTITION, TAG_RANGE_END, TAG_RANGE_START
 from quant_assets.resources import ClockResource, build_resources
 from quant_assets.sandbox import locate
@@ -57,6 +58,14 @@ class Platform:
         if check:
             assert result.success, failure(result)
         return result
+
+    def history(self, market: str, first: str, last: str) -> None:
+        """Fetch the bars that a test begins with; without checks.
+
+        Of a run over a range Dagster plans each check for each partition, which for a year of bars
+        takes as long as everything else.
+        """
+        self.run(f"{market}_history", first, last)
 
     def read(self, asset: str, *keys: str) -> pd.DataFrame:
         """Rows of stored partitions; all of the asset without keys."""
@@ -106,8 +115,17 @@ def platform(
             "clock": ClockResource(fixed_now=now.isoformat()),
             **(overrides or {}),
         }
+        histories = [
+            dg.define_asset_job(
+                f"{market}_history",
+                dg.AssetSelection.assets([market, "prices"]).without_checks(),
+            )
+            for market in MARKETS
+        ]
         yield Platform(
-            build_defs(settings, resource_overrides=resources),
+            dg.Definitions.merge(
+                build_defs(settings, resource_overrides=resources), dg.Definitions(jobs=histories)
+            ),
             instance,
             ParquetStore(settings.data_dir, settings.profile),
             settings,

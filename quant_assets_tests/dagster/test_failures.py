@@ -128,7 +128,7 @@ def test_short_history_gives_no_label_but_the_reason(tmp_path: Path) -> None:
 
 def test_news_never_crawled_degrade_the_recommendation(tmp_path: Path) -> None:
     with platform(tmp_path) as p:
-        p.run("us_price", YEAR_FROM, DAY)
+        p.history("us", YEAR_FROM, DAY)
         p.run("us_combined_analysis", DAY)
         frame = p.read("us/recommendations", DAY)
         assert (frame["sentiment_status"] == "UNAVAILABLE").all()
@@ -314,7 +314,7 @@ def test_data_of_another_profile_are_neither_read_nor_overwritten(tmp_path: Path
 
 def test_a_symbol_without_a_bar_is_named_as_not_labelled(tmp_path: Path) -> None:
     with platform(tmp_path, us=["AAPL", "ZZGONE"]) as p:
-        p.run("us_price", YEAR_FROM, DAY)
+        p.history("us", YEAR_FROM, DAY)
         result = p.run("us_combined_analysis", DAY)
         labelled = evaluation(result, "labelled")
         assert not labelled.passed

@@ -35,8 +35,8 @@ ANALYSIS = ("technical_indicators", "technical_score", "news_sentiment", "recomm
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform with years of prices, two weeks of news and the analysis of both markets."""
     with platform(tmp_path_factory.mktemp("ready")) as p:
-        p.run("us_price", PRICES_FROM["us"], US_DAYS[-1])
-        p.run("kr_price", PRICES_FROM["kr"], KR_DAYS[-1])
+        p.history("us", PRICES_FROM["us"], US_DAYS[-1])
+        p.history("kr", PRICES_FROM["kr"], KR_DAYS[-1])
         p.run("news_crawl", *HOURS)
         p.run("us_combined_analysis", US_DAYS[0], US_DAYS[-1])
         p.run("kr_combined_analysis", KR_DAYS[0], KR_DAYS[-1])

@@ -50,7 +50,7 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform with a year of bars."""
     with platform(tmp_path_factory.mktemp("home")) as made:
-        made.run("us_price", HISTORY, SESSION)
+        made.history("us", HISTORY, SESSION)
         yield made
 
 

@@ -21,9 +21,10 @@ WEEKS = (
     ("2026-03-06", "2026-03-12"),
     ("2026-03-13", "2026-03-19"),
 )
+"""Of the news the last day of each: their hours would take longer than all the rest."""
 RUNS = [
     *((job, week) for job in ("us_price", "kr_price", "macro_sync") for week in WEEKS),
-    *(("news_crawl", (f"{first}-00", f"{last}-23")) for first, last in WEEKS),
+    *(("news_crawl", (f"{last}-00", f"{last}-23")) for _, last in WEEKS),
     ("news_crawl", ("2026-03-20-00", "2026-03-20-02")),
 ]
 US = ("AAPL", "MSFT", "NVDA", "JPM", "XOM", "KO", "GE", "WMT", "DIS", "BA")

@@ -20,6 +20,7 @@ import pytest
 from quant_assets.domain.indicator_names import WARM_UP_BARS
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import KR, US, Market, load_universe
+from quant_assets.reference import reference_path
 from quant_assets.schemas import dataset_of
 
 CHECKOUT = Path(__file__).parents[2]
@@ -64,6 +65,13 @@ def young_universe(market: Market, symbols: Sequence[str]) -> str:
     return "\n".join(["symbol,name,listed_on", *rows, ""])
 
 
+def few_series() -> str:
+    """Macro series file with the first few of the shipped ones: vintages of years are slow."""
+    lines = reference_path("macro_series.csv").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if not line.startswith("#")]
+    return "\n".join([*rows[:4], ""])
+
+
 @pytest.fixture(scope="module")
 def quant(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     """A set-up instance on which `quant run` has made the last three sessions of both markets.
@@ -75,6 +83,9 @@ def quant(tmp_path_factory: pytest.TempPathFactory) -> Commands:
         path = commands.folder / f"{market.key}.csv"
         path.write_text(young_universe(market, SYMBOLS[name].split(",")), encoding="utf-8")
         commands.environment[name] = str(path)
+    series = commands.folder / "series.csv"
+    series.write_text(few_series(), encoding="utf-8")
+    commands.environment["QUANT_MACRO_SERIES"] = str(series)
     commands("quant", "setup")
     first = US.offset_session(US_LAST, -2).isoformat()
     answer = commands("quant", "run", "--from", first)

@@ -97,7 +97,7 @@ def ready(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pla
     """Both markets fetched and analysed and the statistics, each in one run a job."""
     with replaying(tmp_path_factory.mktemp("ready"), files) as p:
         for market in ("us", "kr"):
-            p.run(f"{market}_price", PRICES_FROM[market], days_of(market)[-1])
+            p.history(market, PRICES_FROM[market], days_of(market)[-1])
             p.run("news_crawl", *HOURS[market])
             analyse(p, market)
         p.run("macro_sync", *RELEASE_DAYS)

@@ -24,7 +24,7 @@ from quant_assets_tests.dagster.slack_reading import (
     threads,
 )
 from quant_assets_tests.integration.quant_processes import Home
-from quant_assets_tests.integration.test_commands import young_universe
+from quant_assets_tests.integration.test_commands import few_series, young_universe
 
 US_LAST = US.last_complete_session(datetime.now(UTC))
 KR_LAST = KR.last_complete_session(datetime.now(UTC))
@@ -164,7 +164,9 @@ def test_a_command_without_slack_says_nothing(settings: Settings) -> None:
 
 def test_quant_run_tells_its_tasks_and_the_recommendations(tmp_path: Path) -> None:
     (tmp_path / "us.csv").write_text(young_universe(US, ("AAPL", "MSFT")), encoding="utf-8")
+    (tmp_path / "series.csv").write_text(few_series(), encoding="utf-8")
     variables = {
+        "QUANT_MACRO_SERIES": str(tmp_path / "series.csv"),
         "QUANT_US_UNIVERSE": str(tmp_path / "us.csv"),
         "QUANT_KR_UNIVERSE": "005930.KS",
     }
