@@ -62,7 +62,7 @@ def p(tmp_path_factory: pytest.TempPathFactory, broker: EmbeddedBroker) -> Itera
     home = tmp_path_factory.mktemp("completion")
     servers = {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
     with platform(home, us=SYMBOLS, kr=["005930.KS"], **servers) as made:
-        made.history("us", HISTORY_FROM, SESSION)
+        made.run("us_price", HISTORY_FROM, SESSION)
         made.run("news_crawl", "2026-03-18-13", "2026-03-20-02")
         yield made
 
