@@ -17,6 +17,7 @@ QUICK_ARGUMENTS: dict[str, list[str]] = {
     "storage": ["--quick"],
     "indicators": ["--symbols", "50", "--sessions", "600", "--repeat", "2"],
     "sentiment": ["--headlines", "2000"],
+    "performance": ["--quick"],
     "backfill": ["--quick"],
     "recorded": ["--quick"],
     "yahoo": ["--quick"],
