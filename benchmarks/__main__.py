@@ -18,6 +18,7 @@ QUICK_ARGUMENTS: dict[str, list[str]] = {
     "indicators": ["--symbols", "50", "--sessions", "600", "--repeat", "2"],
     "sentiment": ["--headlines", "2000"],
     "performance": ["--quick"],
+    "paper_book": ["--quick"],
     "backfill": ["--quick"],
     "recorded": ["--quick"],
     "yahoo": ["--quick"],

@@ -373,6 +373,10 @@ class ParquetStore:
         return count
 
 
+NO_TIME = -(2**31)
+"""A missing date or instant in the hash: no day of a calendar."""
+
+
 def content_hash(dataset: Dataset, frame: pd.DataFrame) -> str:
     """Hash of the rows as 32 hex digits, the same for equal values whatever library wrote them."""
     import pyarrow as pa
@@ -399,10 +403,10 @@ def _hash(dataset: Dataset, table: pyarrow.Table) -> str:
         elif column.type == "float":
             array = values.to_numpy(zero_copy_only=False)
             digest.update(np.where(np.isnan(array), np.nan, array + 0.0).tobytes())
-        elif column.type == "date":
-            digest.update(values.cast(pa.int32()).to_numpy().tobytes())
-        elif column.type == "timestamp":
-            digest.update(values.cast(pa.int64()).to_numpy().tobytes())
+        elif column.type in ("date", "timestamp"):
+            whole = pa.int32() if column.type == "date" else pa.int64()
+            numbers = pc.fill_null(values.cast(whole), NO_TIME)
+            digest.update(numbers.to_numpy(zero_copy_only=False).tobytes())
         else:
             digest.update(values.to_numpy(zero_copy_only=False).tobytes())
     return digest.hexdigest()[:32]

@@ -71,6 +71,8 @@ def _key_values(
         order = random.permutation(rows)
         if column.type == "date":
             values += [FIRST_DAY - pd.Timedelta(days=int(n)) for n in order]
+        elif column.type == "int":
+            values += [int(column.minimum or 0) + int(n) for n in order]
         else:
             values += [("가나다.KS" if n % 2 else "S") + f"{n:04d}" for n in order]
     return values
