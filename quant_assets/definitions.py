@@ -11,6 +11,7 @@ from quant_assets.assets.macro import build_macro
 from quant_assets.assets.news import build_news
 from quant_assets.assets.news_stream import build_news_stream
 from quant_assets.assets.prices import build_prices
+from quant_assets.assets.trading import build_trading
 from quant_assets.checks import (
     build_coverage_checks,
     build_freshness_checks,
@@ -18,6 +19,7 @@ from quant_assets.checks import (
     build_news_checks,
     build_price_checks,
     build_schema_checks,
+    build_trading_checks,
 )
 from quant_assets.hooks.completion import build_completion_hooks
 from quant_assets.hooks.slack import RunSlackResource
@@ -55,6 +57,7 @@ def build_defs(
         *build_news(values.news_start, versions),
         *build_news_stream(values.news_start, versions),
         *(asset for market in MARKETS.values() for asset in build_analysis(market, versions)),
+        *(asset for market in MARKETS.values() for asset in build_trading(market, versions)),
     ]
     hooks = build_completion_hooks()
     return dg.Definitions(
@@ -65,6 +68,7 @@ def build_defs(
             *build_price_checks(),
             *build_macro_checks(),
             *build_news_checks(),
+            *build_trading_checks(),
             *build_freshness_checks(),
         ],
         jobs=[*jobs, build_housekeeping_job(values)],

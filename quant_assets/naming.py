@@ -10,6 +10,7 @@ GROUP_PRICES = "prices"
 GROUP_MACRO = "macro"
 GROUP_NEWS = "news"
 GROUP_ANALYSIS = "analysis"
+GROUP_TRADING = "trading"
 GROUP_EVENTS = "events"
 
 POOL_YAHOO = "yahoo"
@@ -70,6 +71,11 @@ INCOMPLETE = "quant/incomplete"
 The IO manager stores the rows and then fails the step with this text: good rows are not lost, and
 the partition does not count as materialized.
 """
+
+TRADING = ("signals", "ledger", "orders", "fills", "positions", "risk")
+"""The trading assets of a market, in the order of the data."""
+CHAINED = ("signals", "ledger")
+"""Those that go on from their own session before: made again from one on, all later ones are."""
 
 IO_MANAGER = "parquet"
 """Resource key of the IO manager of every dataset."""

@@ -97,6 +97,21 @@ def look_back(count: int) -> dg.TimeWindowPartitionMapping:
     )
 
 
+def previous_partition() -> dg.TimeWindowPartitionMapping:
+    """The partition before: what an asset that goes on from itself begins with."""
+    return dg.TimeWindowPartitionMapping(
+        start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
+    )
+
+
+def recent_days() -> dg.TimeWindowPartitionMapping:
+    """The release days from three sessions before one to its own day.
+
+    The last of them that was available before the decision counts; days may be missing.
+    """
+    return look_back(3)
+
+
 def decision_window() -> dg.TimeWindowPartitionMapping:
     """The hours of a session's decision window.
 

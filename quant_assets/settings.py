@@ -30,6 +30,7 @@ from quant_assets.reference import read_rows, reference_path, reference_rows
 from quant_assets.settings_kafka import KafkaSettings
 from quant_assets.settings_notices import NoticeSettings
 from quant_assets.settings_retention import RetentionSettings
+from quant_assets.settings_trading import TradingSettings
 from quant_assets.vendors.slack import SlackConnection
 
 Profile = Literal["sandbox", "replay", "live"]
@@ -72,7 +73,7 @@ def load_macro_series(source: str) -> tuple[MacroSeries, ...]:
         ) from error
 
 
-class Settings(KafkaSettings, NoticeSettings, RetentionSettings):
+class Settings(KafkaSettings, NoticeSettings, RetentionSettings, TradingSettings):
     """Settings of one process. Each field's variable is its alias; units are in the name."""
 
     model_config = SettingsConfigDict(

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from quant_assets.domain.macro_series import FIRST_RELEASE_DAY
 from quant_assets.markets import FIRST_SESSION, MARKETS, Market
-from quant_assets.naming import market_job
+from quant_assets.naming import TRADING, market_job
 from quant_assets.partitions import key_ranges
 from quant_assets.schemas.keys import HOUR_FORMAT, SESSION_FORMAT
 from quant_assets.vendors.fred_clock import release_day_at
@@ -113,7 +113,9 @@ class Rule:
     ``due(start, end)`` are the partitions that become due after ``start`` up to ``end`` (UTC),
     ascending. ``assets`` must all be materialized for a partition to count as done; those of
     ``needs`` before it is asked for. ``asks_again``: what is done already is asked for once more
-    when it is due. ``patience`` is how long after the tick failures that may pass are repeated.
+    when it is due. ``is_chained``: a partition goes on from the one before, so that a tick asks for
+    one range, and for none while an earlier one is under way. ``patience`` is how long after the
+    tick failures that may pass are repeated.
     """
 
     job: str
@@ -124,6 +126,7 @@ class Rule:
     look_back: timedelta = LOOK_BACK
     needs: tuple[str, ...] = ()
     asks_again: bool = False
+    is_chained: bool = False
     patience: timedelta = timedelta(hours=3)
 
 
@@ -173,8 +176,23 @@ def decide(rule: Rule, tick: datetime, known: Known) -> Decision:
         and _is_free(key, known)
     ]
     parts = key_ranges(due, asked) + key_ranges(recent, missed, len(recent))[:MOST_CATCH_UPS]
+    if rule.is_chained:
+        parts = _one_range([*recent, *due], {*missed, *asked}, known)
     runs = tuple((part[0], part[-1]) for part in parts)
     return Decision(runs, "" if runs else _why_nothing(start, tick, due, known))
+
+
+def _one_range(keys: list[str], wanted: set[str], known: Known) -> list[list[str]]:
+    """The range of ``keys`` (ascending) from the first to the last one ``wanted``.
+
+    It ends before a key that is not ready; there is none while one of ``keys`` is pending.
+    """
+    if not wanted or any(key in known.pending for key in keys):
+        return []
+    part = [key for key in keys if min(wanted) <= key <= max(wanted)]
+    ready = known.ready
+    end = next((n for n, key in enumerate(part) if ready is not None and key not in ready), None)
+    return [part[:end]] if part[:end] else []
 
 
 def first_asked(rule: Rule, key: str, since: datetime) -> datetime | None:
@@ -222,6 +240,8 @@ def rules(*, has_alpha_vantage: bool = True, news_start: date | None = None) -> 
         _prices(MARKETS["kr"], Weekly((0, 1, 2, 3, 4), time(21))),
         _combined(MARKETS["us"], Weekly((0, 1, 2, 3, 4), time(23, 45), "Asia/Seoul")),
         _combined(MARKETS["kr"], Weekly((0, 1, 2, 3, 4), time(8, 45), "Asia/Seoul")),
+        _trading(MARKETS["us"], Weekly((1, 2, 3, 4, 5), time(0, 15), "Asia/Seoul")),
+        _trading(MARKETS["kr"], Weekly((0, 1, 2, 3, 4), time(9, 15), "Asia/Seoul")),
         _macro(),
         _news(NEWS_LOOK_BACK if has_alpha_vantage else RSS_LOOK_BACK, news_start),
     ]
@@ -266,6 +286,26 @@ def _combined(market: Market, ticks: Weekly) -> Rule:
         due=due,
         needs=(f"{market.key}/prices",),
         asks_again=True,
+        patience=timedelta(hours=2),
+    )
+
+
+def _trading(market: Market, ticks: Weekly) -> Rule:
+    """The paper book of the sessions whose decisions have passed: with all the news they had."""
+
+    def due(start: datetime, end: datetime) -> list[str]:
+        return [
+            _key(s) for s in _around(market, start, end) if start < market.decision_at(s) <= end
+        ]
+
+    return Rule(
+        job=market_job(market.key, "paper_trading"),
+        description=f"{market.name}: the paper book of the session that was decided last.",
+        ticks=ticks,
+        assets=tuple(f"{market.key}/{name}" for name in TRADING),
+        due=due,
+        needs=(f"{market.key}/recommendations", f"{market.key}/prices"),
+        is_chained=True,
         patience=timedelta(hours=2),
     )
 

@@ -25,6 +25,7 @@ def code_versions(values: Settings) -> dict[str, str]:
         "news/streamed_sentiment": f"1-{tone}",
     }
     scoring = values.scoring_config().version
+    strategies = _hash(repr([(s.id, s.version, s.is_live) for s in values.strategies()]).encode())
     for market in MARKETS:
         universe = _hash(values.universe_source(market))
         versions |= {
@@ -33,6 +34,9 @@ def code_versions(values: Settings) -> dict[str, str]:
             f"{market}/technical_score": f"1-{scoring}",
             f"{market}/news_sentiment": f"2-{_hash(f'{universe}{tone}'.encode())}",
             f"{market}/recommendations": f"1-{scoring}",
+            f"{market}/signals": f"1-{strategies}",
+            f"{market}/ledger": f"1-{strategies}-{values.trading_rules(market).version[:8]}",
+            **{f"{market}/{name}": "1" for name in ("orders", "fills", "positions", "risk")},
         }
     return versions
 

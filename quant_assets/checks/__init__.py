@@ -6,6 +6,7 @@ from quant_assets.checks.macro import build_macro_checks
 from quant_assets.checks.news import build_news_checks
 from quant_assets.checks.prices import build_price_checks
 from quant_assets.checks.schema import build_schema_checks
+from quant_assets.checks.trading import build_trading_checks
 
 __all__ = [
     "build_coverage_checks",
@@ -14,4 +15,5 @@ __all__ = [
     "build_news_checks",
     "build_price_checks",
     "build_schema_checks",
+    "build_trading_checks",
 ]

@@ -15,13 +15,13 @@ from quant_assets.cli.plan import ARTICLES, HOURS_A_RUN, OBSERVATIONS, Planner
 from quant_assets.cli.selection import FROM_KAFKA, JOBS_BY_NAME, is_hourly, parents_of
 from quant_assets.cli.tasks import Cause, Causes, Reason, Task, Write
 from quant_assets.io_managers.parquet_store import ParquetStore
-from quant_assets.naming import ANY_JOB
+from quant_assets.naming import ANY_JOB, CHAINED
 from quant_assets.partitions import key_ranges
 
 if TYPE_CHECKING:
     import dagster as dg
 
-LOOK_BACK = {"technical_indicators", "regime"}
+LOOK_BACK = {"technical_indicators", "regime", "risk", *CHAINED}
 """Names of assets that rest on partitions of before, too."""
 
 STREAMED_TONE = "news/streamed_sentiment"
@@ -57,7 +57,12 @@ class DueFinder(Planner):
             if (newer := self._newer_input(asset, key, pending)) is not None:
                 found[key] = Cause(Reason.OLDER, newer)
         found |= {key: Cause(Reason.CONFIGURATION) for key in self._of_another_tone(asset, keys)}
-        return found | {key: cause for (_, key), cause in self._lacking(asset, keys).items()}
+        found |= {key: cause for (_, key), cause in self._lacking(asset, keys).items()}
+        if is_chained(asset) and found:
+            begin = min(found)
+            follows = Cause(Reason.OLDER, f"{asset} {begin} will be newer")
+            found |= {key: follows for key in keys if key > begin and key not in found}
+        return found
 
     def _to_ask_again(self, asset: str, keys: Sequence[str]) -> dict[str, Cause]:
         """Partitions whose vendor has more to say."""
@@ -146,6 +151,8 @@ def stages(
         pending[asset] = due
         above = [place[parent] for parent in parents_of(asset, list(place))]
         size = chunk or (HOURS_A_RUN if is_hourly(asset) else None)
+        if is_chained(asset):
+            size = None  # its runs would go on from each other and begin at the same time
         bundle = _bundle_for(asset, wanted, due, above, bundles)
         if bundle is None:
             stage = max((one.stage + 1 for one in above), default=0)
@@ -156,6 +163,11 @@ def stages(
     last = max((bundle.stage for bundle in bundles), default=-1)
     by_stage = [[b for b in bundles if b.stage == n] for n in range(last + 1)]
     return [[task for bundle in some for task in _tasks(bundle, causes)] for some in by_stage]
+
+
+def is_chained(asset: str) -> bool:
+    """Whether a partition goes on from the one before it."""
+    return asset.rpartition("/")[2] in CHAINED
 
 
 def _bundle_for(

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
 from quant_assets.markets import FIRST_SESSION, LAST_CALENDAR_DAY, MARKETS, Market
+from quant_assets.naming import CHAINED, TRADING
 from quant_assets.partitions import REGIME_LOOK_BACK_DAYS, session_of
 from quant_assets.schemas.keys import HOUR_FORMAT
 
@@ -49,6 +50,24 @@ def _inputs_of_session(market: Market, name: str, key: str) -> Iterator[Place]:
         for hour in decision_hours(market, session_of(key)):
             for tone in TONES:
                 yield tone, hour
+    elif name in TRADING:
+        yield from _inputs_of_trading(market, name, key)
+
+
+def _inputs_of_trading(market: Market, name: str, key: str) -> Iterator[Place]:
+    """Inputs of the trading assets; ``signals`` and ``ledger`` go on from the session before."""
+    own = [f"{market.key}/{name}", f"{market.key}/prices"]
+    if name == "signals":
+        yield f"{market.key}/recommendations", key
+        yield f"{market.key}/technical_indicators", key
+    elif name == "ledger":
+        yield f"{market.key}/signals", key
+    else:
+        yield f"{market.key}/ledger", key
+    if name in CHAINED:
+        yield own[0], market.offset_session(session_of(key), -1).isoformat()
+    if name in (*CHAINED, "risk"):
+        yield own[1], key
 
 
 def decision_hours(market: Market, session: date) -> list[str]:

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from quant_assets.cli.inputs import decision_hours
+from quant_assets.cli.inputs import decision_hours, inputs_of
 from quant_assets.cli.spans import Span, with_history
 from quant_assets.cli.tasks import Cause, Causes, Reason, Task, Write, written_by
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
@@ -17,7 +17,7 @@ from quant_assets.domain.macro_series import FIRST_RELEASE_DAY
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import Market
-from quant_assets.naming import market_job
+from quant_assets.naming import TRADING, market_job
 from quant_assets.partitions import REGIME_LOOK_BACK_DAYS, key_ranges
 from quant_assets.schemas.keys import HOUR_FORMAT
 
@@ -153,6 +153,32 @@ class Planner:
             keys,
             _forced(keys, force) | self._outdated(span),
         )
+
+    def trading(self, span: Span) -> list[Task]:
+        """The run that takes the paper book from its first outdated session to the last one.
+
+        Up to the first session without recommendations: the book cannot go on without them.
+        """
+        market = span.market.key
+        assets = tuple(f"{market}/{name}" for name in TRADING)
+        keys = [session.isoformat() for session in span.sessions]
+        without = set(self._store.missing(f"{market}/recommendations", keys))
+        without -= {key for asset, key in self._planned if asset == f"{market}/recommendations"}
+        keys = keys[: next((n for n, key in enumerate(keys) if key in without), len(keys))]
+        causes = {
+            place: cause for asset in assets for place, cause in self._lacking(asset, keys).items()
+        }
+        for place in ((asset, key) for key in keys for asset in assets):
+            newest = max(self._written(*above) for above in inputs_of(*place))
+            if self._written(*place).at < newest.at:
+                causes.setdefault(place, Cause(Reason.OLDER, newest.told))
+        if not causes:
+            return []
+        begin = min(key for _, key in causes)
+        follows = Cause(Reason.OLDER, f"{market}/ledger {begin} will be newer")
+        for place in ((asset, key) for key in keys if key > begin for asset in assets):
+            causes.setdefault(place, follows)
+        return tasks_of(market_job(market, "paper_trading"), assets, keys, causes)
 
     def _asked(self, days: Sequence[str]) -> dict[str, Cause]:
         """Stored release days for which FRED has to be asked again."""

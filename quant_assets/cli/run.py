@@ -36,8 +36,9 @@ def run_range(
 ) -> bool:
     """Do what is missing for the range and print the last recommendations; whether all succeeded.
 
-    First wave: what comes from vendors. Second wave: what is computed from it. A market whose
-    prices failed still gets the analysis of the sessions that are there.
+    First wave: what comes from vendors. Second wave: what is computed from it. Third wave: the
+    paper book. A market whose prices failed still gets the analysis of the sessions that are
+    there.
     """
     console = Console(stderr=True)
     now = datetime.now(UTC)
@@ -59,6 +60,7 @@ def run_range(
         waves: tuple[Callable[[Planner], list[Task]], ...] = (
             lambda planner: planner.fetching(spans, values.news_start),
             lambda planner: planner.analysis(spans),
+            lambda planner: [task for span in spans for task in planner.trading(span)],
         )
         for wave in waves:
             tasks = wave(Planner(store, instance, now, code_versions(values)))

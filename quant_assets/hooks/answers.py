@@ -105,6 +105,8 @@ def _partitions_def(asset: str, settings: Settings) -> dg.TimeWindowPartitionsDe
 
 
 def _completed(run: dg.DagsterRun, outcome: OutcomeSpec, source: Source) -> list[Keyed]:
+    if outcome.completed is None:
+        return []
     keys = partition_keys(run, outcome.asset, source.settings)
     partitions = _partitions(keys)
     if EVENT_TYPES[outcome.completed].payload is p.AnalysisCompleted:
@@ -120,6 +122,8 @@ def _completed(run: dg.DagsterRun, outcome: OutcomeSpec, source: Source) -> list
 def _failed(
     run: dg.DagsterRun, outcome: OutcomeSpec, problem: Problem, source: Source
 ) -> list[Keyed]:
+    if outcome.failed is None:
+        return []
     message = redact(problem.message, source.settings.secrets)[:MESSAGE_LIMIT]
     partitions = _asked_partitions(run, outcome, source.settings)
     keyed = []

@@ -23,6 +23,7 @@ from quant_assets.hooks.outcomes import (
 )
 from quant_assets.hooks.runs import repeats_left
 from quant_assets.hooks.signals import run_signals
+from quant_assets.hooks.trades import run_trades
 from quant_assets.naming import (
     TAG_ANSWERED,
     TAG_REPEAT_FAILURES,
@@ -62,14 +63,15 @@ def ended_events(
     source: Source,
     now: datetime,
 ) -> tuple[list[Keyed], str]:
-    """The outcome and its signals at ``now``, and why there are no signals if that is a fault."""
+    """The outcome, its signals and trades at ``now``, and why there are none if that is a fault."""
     events = outcome_events(run, outcome, problem, source)
     if problem is not None:
         return events, ""
     try:
-        return events + run_signals(run, outcome, source, now), ""
+        told = run_signals(run, outcome, source, now) + run_trades(run, outcome, source, now)
     except BadDataError as error:
-        return events, f"no signals are sent: {error}"
+        return events, f"no signals and trades are sent: {error}"
+    return events + told, ""
 
 
 class _Step:

@@ -25,10 +25,12 @@ CANCELED_RUN = "Canceled"
 class _Types(NamedTuple):
     """The events that an asset's outcome is told by."""
 
-    completed: str
-    failed: str
+    completed: str | None
+    failed: str | None
 
 
+_BY_TRADES = _Types(None, None)
+"""Told by its orders, fills and positions alone: nobody asks for paper trading."""
 _MACRO = _Types("economic.data.updated", "economic.data.sync.failed")
 _NEWS = _Types("news.crawl.completed", "news.crawl.failed")
 _MARKET_ASSETS = {
@@ -36,6 +38,7 @@ _MARKET_ASSETS = {
     "technical_score": _Types("analysis.technical.completed", "analysis.failed"),
     "news_sentiment": _Types("analysis.sentiment.completed", "analysis.failed"),
     "recommendations": _Types("analysis.completed", "analysis.failed"),
+    "risk": _BY_TRADES,
 }
 ANSWERS: Mapping[str, _Types] = {
     "macro/observations": _MACRO,
@@ -52,8 +55,8 @@ class OutcomeSpec:
     """One outcome that a run owes: ``asset`` is the last one it is for, ``assets`` lead to it."""
 
     asset: str
-    completed: str
-    failed: str
+    completed: str | None
+    failed: str | None
     assets: frozenset[str]
 
     @property

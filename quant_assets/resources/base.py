@@ -20,6 +20,8 @@ _SHOWN_SETTINGS = frozenset(
         "kr_universe",
         "macro_series",
         "scoring",
+        "strategy_list",
+        "trading",
         "alpha_vantage_calls_per_minute",
         "alpha_vantage_tickers",
         "yahoo_workers",

@@ -154,6 +154,34 @@ def test_an_older_session_gives_no_signal(p: Platform, heard: Listener) -> None:
     assert len(heard.all("trading.signal.detected")) == before
 
 
+def test_paper_trading_tells_the_live_orders_fills_and_positions(
+    p: Platform, heard: Listener
+) -> None:
+    """A session decided before, so that its orders fill in the one that is told last."""
+    kinds = ("trading.order.created", "trading.order.filled", "trading.position.updated")
+    p.run("us_combined_analysis", "2026-03-18", SESSION)
+    runs = [p.run("us_paper_trading", day).run_id for day in ("2026-03-18", SESSION)]
+    assert heard.statuses(runs[1])[-1] == "completed 6/6"
+    ledger = p.read("us/ledger")
+    live = ledger[ledger["is_live"]]
+    said = {kind: heard.all(kind) for kind in kinds}
+    orders = live[live["kind"] == "ORDER"]
+    assert {x.payload["orderId"] for x in said[kinds[0]]} == set(orders["order_id"])
+    fills = live[live["kind"] == "FILL"]
+    assert {x.payload["orderId"] for x in said[kinds[1]]} == set(fills["order_id"]) != set()
+    held = live[(live["kind"] == "POSITION") & (live["session_date"] == SESSION)]
+    held = held.set_index("symbol")
+    for position in said[kinds[2]]:
+        row = held.loc[position.payload["symbol"]]
+        assert position.payload["quantity"] == row["shares"]
+        assert position.payload["status"] == "OPEN"
+    ids = [x.id for kind in kinds for x in said[kind]]
+    assert len(set(ids)) == len(ids)
+    p.run("us_paper_trading", SESSION)
+    again = {x.id for kind in kinds for x in heard.all(kind)}
+    assert again == set(ids), "a session computed again says the same again"
+
+
 def test_a_session_computed_again_repeats_the_ids_of_its_signals(
     p: Platform, heard: Listener
 ) -> None:

@@ -90,6 +90,7 @@ def quant(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     first = US.offset_session(US_LAST, -2).isoformat()
     answer = commands("quant", "run", "--from", first)
     assert "us_combined_analysis" in answer.stderr
+    assert "us_paper_trading" in answer.stderr
     assert "not passed" not in answer.stderr, "freshness is about now, not about the run"
     assert "not stored" not in answer.stderr
     assert f"United States {US_LAST}" in answer.stdout
@@ -149,10 +150,12 @@ def test_data_list_show_clear(quant: Commands) -> None:
     shown = quant("quant", "data", "show", "us/recommendations", keys[-1]).stdout
     assert "content hash" in shown
     assert "AAPL" in shown
+    assert "buy-and-hold" in quant("quant", "data", "show", "us/positions", keys[-1]).stdout
     removed = quant("quant", "data", "clear", "us/recommendations", "--from", keys[-1], "--yes")
     assert "removed 1 partitions" in removed.stdout
     again = quant("quant", "run", "--from", keys[0])
     assert "us_combined_analysis" in again.stderr
+    assert "us_paper_trading" in again.stderr
     assert quant("quant", "data", "list", "us/recommendations").stdout.split() == keys
 
 
@@ -243,6 +246,8 @@ def test_dagster_asset_materialize_with_a_partition_and_a_range(quant: Commands)
         ("kr_sentiment_analysis", [KR_LAST]),
         ("us_combined_analysis", [US.offset_session(US_LAST, -1), US_LAST]),
         ("kr_combined_analysis", [KR_LAST]),
+        ("us_paper_trading", [US.offset_session(US_LAST, -1), US_LAST]),
+        ("kr_paper_trading", [KR_LAST]),
         ("macro_sync", [US.offset_session(US_LAST, -2), US.offset_session(US_LAST, -1)]),
         ("news_crawl", [US_LAST]),
     ],

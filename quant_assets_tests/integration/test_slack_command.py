@@ -177,7 +177,7 @@ def test_quant_run_tells_its_tasks_and_the_recommendations(tmp_path: Path) -> No
         quant("setup")
         quant(*words)
         told = thread(sandbox)
-        assert told.line.startswith(f":white_check_mark: *quant run: US {US_LAST}*: 5 of 5 tasks")
+        assert told.line.startswith(f":white_check_mark: *quant run: US {US_LAST}*: 6 of 6 tasks")
         contains_in_order(
             told.replies,
             f":white_check_mark: *US combined analysis {US_LAST}*",
