@@ -14,7 +14,13 @@ from quant_assets import naming
 from quant_assets.assets.common import Versions, dataset_spec, markdown_table, record, run_sessions
 from quant_assets.errors import BadDataError
 from quant_assets.markets import Market
-from quant_assets.partitions import look_back, previous_partition, recent_days, session_partitions
+from quant_assets.partitions import (
+    look_back,
+    previous_partition,
+    recent_days,
+    session_of,
+    session_partitions,
+)
 from quant_assets.policies import SINGLE_RUN, typed_failures
 from quant_assets.resources import SettingsResource, StoreResource
 from quant_assets.schemas import dataset_of
@@ -255,6 +261,7 @@ def _before(market: Market, name: str, first: date, store: "ParquetStore") -> "p
     if older:
         raise BadDataError(
             f"{asset} goes on from its session before, {key}, which is not stored (the last one is "
-            f"{max(older)}): materialize the sessions in between first, in one range"
+            f"{max(older)}): make the sessions in between first, `quant run --market {market.key} "
+            f"--from {market.offset_session(session_of(max(older)), 1)}`"
         )
     return None

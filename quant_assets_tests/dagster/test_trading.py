@@ -80,6 +80,7 @@ def test_a_hole_in_the_book_is_refused_by_name(p: Platform) -> None:
     assert not result.success
     assert "us/signals goes on from its session before, 2026-03-09" in failure(result)
     assert "the last one is 2026-03-06" in failure(result)
+    assert "`quant run --market us --from 2026-03-09`" in failure(result)
     assert p.store.list_partitions("us/ledger") == ["2026-03-05", "2026-03-06"]
 
 
