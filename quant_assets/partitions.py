@@ -16,6 +16,8 @@ from quant_assets.schemas.keys import HOUR_FORMAT, SESSION_FORMAT
 
 REGIME_LOOK_BACK_DAYS = 800
 """Release days behind a macro state: 13 months of monthly data, publication lag, revisions."""
+REGIME_SESSIONS = 3
+"""Sessions for whose days a decision looks for the last macro state."""
 MOST_RANGES = 12
 """With more gaps than this the whole span is done in one run: a run costs more than a partition."""
 
@@ -105,11 +107,11 @@ def previous_partition() -> dg.TimeWindowPartitionMapping:
 
 
 def recent_days() -> dg.TimeWindowPartitionMapping:
-    """The release days from three sessions before one to its own day.
+    """The release days from ``REGIME_SESSIONS`` before a session to its own day.
 
     The last of them that was available before the decision counts; days may be missing.
     """
-    return look_back(3)
+    return look_back(REGIME_SESSIONS)
 
 
 def decision_window() -> dg.TimeWindowPartitionMapping:

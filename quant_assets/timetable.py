@@ -20,6 +20,8 @@ from quant_assets.vendors.fred_clock import release_day_at
 
 LOOK_BACK = timedelta(days=14)
 """Sessions and release days that a tick catches up with; `quant run` does older ones."""
+CHAIN_LOOK_BACK = timedelta(days=60)
+"""The same where nothing can be made without what lacks."""
 NEWS_LOOK_BACK = timedelta(hours=72)
 RSS_LOOK_BACK = timedelta(hours=23)
 """Hours that are caught up with, with Alpha Vantage, and with feeds that show the last day only."""
@@ -172,14 +174,17 @@ def decide(rule: Rule, tick: datetime, known: Known) -> Decision:
         if since is not None
         and key >= since
         and key not in known.done
-        and known.failures.get(key, 0) < MOST_CATCH_UPS
+        and (rule.is_chained or known.failures.get(key, 0) < MOST_CATCH_UPS)
         and _is_free(key, known)
     ]
     parts = key_ranges(due, asked) + key_ranges(recent, missed, len(recent))[:MOST_CATCH_UPS]
     if rule.is_chained:
         parts = _one_range([*recent, *due], {*missed, *asked}, known)
     runs = tuple((part[0], part[-1]) for part in parts)
-    return Decision(runs, "" if runs else _why_nothing(start, tick, due, known))
+    told = "" if runs else _why_nothing(rule, start, tick, due, known)
+    if rule.is_chained and (waits := [key for key in recent if key in known.pending]) and told:
+        told = f"{waits[-1]} is under way, on which the next one rests"
+    return Decision(runs, told)
 
 
 def _one_range(keys: list[str], wanted: set[str], known: Known) -> list[list[str]]:
@@ -212,18 +217,19 @@ def _is_free(key: str, known: Known) -> bool:
     return key not in known.pending and (known.ready is None or key in known.ready)
 
 
-def _why_nothing(start: datetime, tick: datetime, due: list[str], known: Known) -> str:
+def _why_nothing(rule: Rule, start: datetime, tick: datetime, due: list[str], known: Known) -> str:
     if not due:
         return (
             f"nothing became due between {start:%Y-%m-%d %H:%M} and {tick:%Y-%m-%d %H:%M} UTC: "
             "the exchange was closed"
         )
     told = []
+    what = rule.needs[0].rpartition("/")[2] if rule.needs else ""
     for key in due:
         if key in known.pending:
             told.append(f"{key} is under way")
         elif known.ready is not None and key not in known.ready:
-            told.append(f"{key} lacks its prices: it follows as soon as they are stored")
+            told.append(f"{key} lacks its {what}: it follows as soon as they are stored")
         else:
             told.append(f"{key} is stored already")
     return "; ".join(told)
@@ -304,7 +310,9 @@ def _trading(market: Market, ticks: Weekly) -> Rule:
         ticks=ticks,
         assets=tuple(f"{market.key}/{name}" for name in TRADING),
         due=due,
+        look_back=CHAIN_LOOK_BACK,
         needs=(f"{market.key}/recommendations", f"{market.key}/prices"),
+        asks_again=True,
         is_chained=True,
         patience=timedelta(hours=2),
     )

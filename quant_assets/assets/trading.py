@@ -100,6 +100,7 @@ def _signals(market: Market, versions: Versions) -> dg.AssetsDefinition:
             columns = ["action", "symbol", "target_weight", "score", "reference_price"]
             facts = {
                 "actions": ", ".join(f"{n} {a}" for a, n in live["action"].value_counts().items()),
+                "regime_days": len(regime.present),
                 "live_signals": markdown_table(columns, wanted[columns].to_numpy().tolist()),
             }
             return record(context, frame, facts)

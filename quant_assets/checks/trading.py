@@ -31,14 +31,19 @@ def _book_check(market: Market) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset.split("/"),
         name="book",
-        description="Each session goes on from the stored one before it, and the accounts add up.",
+        description="Each session, and the one after them, goes on from the stored one before it; "
+        "the accounts add up.",
     )
     def book(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
         opened = store.open()
         keys = sorted(checked_partitions(context, opened, asset))
         frame = opened.read(dataset_of(asset), asset, keys)
+        after = market.offset_session(session_of(keys[-1]), 1).isoformat()
+        is_last = bool(opened.missing(asset, [after]))
+        later = frame.iloc[:0] if is_last else opened.read(dataset_of(asset), asset, [after])
         findings = [
             *chain_breaks(market, opened, frame),
+            *chain_breaks(market, opened, later),
             *accounting_faults(frame, 10.0 ** -EXCHANGES[market.key].cash_decimals),
         ]
         return findings_result(findings, len(frame), is_error=True)

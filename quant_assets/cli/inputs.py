@@ -11,7 +11,7 @@ from functools import lru_cache
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
 from quant_assets.markets import FIRST_SESSION, LAST_CALENDAR_DAY, MARKETS, Market
 from quant_assets.naming import CHAINED, TRADING
-from quant_assets.partitions import REGIME_LOOK_BACK_DAYS, session_of
+from quant_assets.partitions import REGIME_LOOK_BACK_DAYS, REGIME_SESSIONS, session_of
 from quant_assets.schemas.keys import HOUR_FORMAT
 
 Place = tuple[str, str]
@@ -60,6 +60,10 @@ def _inputs_of_trading(market: Market, name: str, key: str) -> Iterator[Place]:
     if name == "signals":
         yield f"{market.key}/recommendations", key
         yield f"{market.key}/technical_indicators", key
+        day = market.offset_session(session_of(key), -REGIME_SESSIONS)
+        while day <= session_of(key):
+            yield "macro/regime", day.isoformat()
+            day += timedelta(days=1)
     elif name == "ledger":
         yield f"{market.key}/signals", key
     else:

@@ -157,7 +157,8 @@ class Planner:
     def trading(self, span: Span) -> list[Task]:
         """The run that takes the paper book from its first outdated session to the last one.
 
-        Up to the first session without recommendations: the book cannot go on without them.
+        Up to the first session without recommendations: the book cannot go on without them. What
+        is stored of it beyond the span goes on from the span and is made again, too.
         """
         market = span.market.key
         assets = tuple(f"{market}/{name}" for name in TRADING)
@@ -175,10 +176,19 @@ class Planner:
         if not causes:
             return []
         begin = min(key for _, key in causes)
+        keys += self._beyond(span.market, keys[-1])
         follows = Cause(Reason.OLDER, f"{market}/ledger {begin} will be newer")
         for place in ((asset, key) for key in keys if key > begin for asset in assets):
             causes.setdefault(place, follows)
         return tasks_of(market_job(market, "paper_trading"), assets, keys, causes)
+
+    def _beyond(self, market: Market, last: str) -> list[str]:
+        """The sessions after ``last`` up to the last one of the stored book."""
+        stored = self._store.list_partitions(f"{market.key}/ledger")
+        if not stored or max(stored) <= last:
+            return []
+        ends = (date.fromisoformat(key) for key in (last, max(stored)))
+        return [session.isoformat() for session in market.sessions(*ends)[1:]]
 
     def _asked(self, days: Sequence[str]) -> dict[str, Cause]:
         """Stored release days for which FRED has to be asked again."""

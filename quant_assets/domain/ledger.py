@@ -28,7 +28,7 @@ from quant_assets.domain.ledger_book import (
     Wishes,
 )
 from quant_assets.domain.ledger_journal import Journal, order_values
-from quant_assets.domain.ledger_limits import DENIALS, HALTED, REDUCING, ROOM, Asked, checked
+from quant_assets.domain.ledger_limits import DENIALS, HALTED, REDUCING, Asked, checked
 from quant_assets.domain.ledger_sums import cumulative_by, sum_by
 from quant_assets.domain.trading_rules import Exchange
 
@@ -110,7 +110,7 @@ def risk_state(equity: Floats, peak: Floats, rules: RuleTable) -> Ints:
 def _open_books(desk: _Desk, book: Book) -> Book:
     if not book.is_new.any():
         return book
-    initial = desk.rules.initial_cash
+    initial = desk.money(desk.rules.initial_cash)
     desk.journal.add("DEPOSIT", np.flatnonzero(book.is_new), cash=initial[book.is_new])
     return replace(
         book,
@@ -176,7 +176,7 @@ def _split(desk: _Desk, book: Book, ratio: Floats) -> Book:
         mark=mark,
         leaves=leaves,
         ordered=np.trunc(book.ordered * ratio + np.sign(book.ordered) * _WHOLE),
-        limit=book.limit / ratio,
+        limit=desk.to_tick(book.limit / ratio, up=book.leaves < 0),
     )
 
 
@@ -238,11 +238,13 @@ def _fill_prices(desk: _Desk, book: Book, bar: SessionBars, k: Ints, s: Ints) ->
     is_reached = np.where(is_purchase, bar.low[s] <= limit, bar.high[s] >= limit)
     bounded = np.where(is_purchase, np.minimum(prices, limit), np.maximum(prices, limit))
     prices = np.where(np.isnan(limit), prices, np.where(is_reached, bounded, np.nan))
-    if (widest := desk.exchange.price_limit) is not None:
+    if (widest := desk.exchange.widest_move(desk.session)) is not None:
         before = book.mark[s]
         highest = desk.to_tick(before * (1 + widest), up=False)
         lowest = desk.to_tick(before * (1 - widest), up=True)
-        prices = np.where(np.where(is_purchase, start >= highest, start <= lowest), np.nan, prices)
+        is_locked = np.where(is_purchase, start >= highest, start <= lowest)
+        within = np.minimum(np.maximum(prices, lowest), highest)
+        prices = np.where(is_locked, np.nan, np.where(np.isnan(before), prices, within))
     return np.where(np.nan_to_num(bar.volume[s]) > 0, prices, np.nan)
 
 
@@ -253,7 +255,7 @@ def _affordable(desk: _Desk, cash: Floats, k: Ints, shares: Floats, prices: Floa
     """
     value, commission = desk.charge(k, shares, prices)
     spent = cumulative_by(k, value + commission)
-    is_over = spent > cash[k] + ROOM * cash[k]
+    is_over = spent > cash[k] + 0.5 * 10.0**-desk.exchange.cash_decimals
     if not is_over.any():
         return shares
     before = spent - (value + commission)
@@ -348,16 +350,25 @@ def _make_orders(
     equity: Floats,
     state: Ints,
 ) -> Book:
-    """Turn wishes into orders: MARKET at the next open, or LIMIT from there on."""
+    """Turn wishes into orders: MARKET at the next open, or LIMIT from there on.
+
+    An order has the side of the wish: a target that falls buys nothing, even where the held weight
+    has fallen further. What a purchase did not get is given up until the wish changes; what is to
+    be sold is asked for again. An open order that is larger than what is wanted now is replaced.
+    """
     weight, action, offset_bps = wish
     has_none = (book.shares == 0) & (book.leaves == 0)
-    is_asked = (action != 0) | ((weight > 0) & has_none)
+    is_left = (weight == 0) & (book.shares > 0) & (book.leaves == 0)
+    is_asked = (action != 0) | ((weight > 0) & has_none) | is_left
     k, s = np.nonzero(is_asked & (np.nan_to_num(bar.close) > 0) & bar.is_listed & ~np.isnan(weight))
     gap = np.floor(weight[k, s] * equity[k] / bar.close[s] + _WHOLE) - book.shares[k, s]
+    leaves = book.leaves[k, s]
     is_wrong = np.zeros(weight.shape, bool)
-    is_wrong[k, s] = (book.leaves[k, s] != 0) & (np.sign(gap) != np.sign(book.leaves[k, s]))
+    is_wrong[k, s] = (np.sign(gap) != np.sign(leaves)) | (np.abs(gap) < np.abs(leaves))
+    is_wrong &= book.leaves != 0
     book = _cancel(desk, book, is_wrong, "replaced")
-    needs = (gap != 0) & (book.leaves[k, s] == 0)
+    is_meant = (np.sign(gap) == action[k, s]) | (has_none | is_left | is_wrong)[k, s]
+    needs = (gap != 0) & (book.leaves[k, s] == 0) & is_meant
     k, s, gap = k[needs], s[needs], gap[needs]
     if not len(k):
         return book

@@ -5,6 +5,8 @@ sessions (historical simulation, Hull 2018, chapter 13), not of the equity curve
 just doubled its exposure shows it at once.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -48,17 +50,13 @@ def risk_rows(ledger: pd.DataFrame, bars: Bars) -> pd.DataFrame:
     losses positive, null with fewer than ``FEWEST_SESSIONS`` returns; beta is to the equally
     weighted mean of the symbols that had a bar.
     """
-    returns = total_returns(bars)
-    known = ~np.isnan(returns)
-    count = known.sum(axis=1)
-    market = np.where(count > 0, np.nansum(returns, axis=1) / np.maximum(count, 1), np.nan)
     days = pd.DatetimeIndex(bars.sessions)
     symbols = pd.Index(bars.symbols)
     rows = []
     for session, entries in ledger.groupby("session_date", sort=True):
         end = int(days.get_indexer(pd.DatetimeIndex([session]))[0]) + 1
-        start = max(end - LOOK_BACK_SESSIONS, 1)
-        window = np.nan_to_num(returns[start:end])
+        # Nothing before the window: the figures of a session are those of its run alone.
+        window, market = _window(bars, max(end - 1 - LOOK_BACK_SESSIONS, 0), end)
         held = entries[entries["kind"] == "POSITION"]
         for account in entries[entries["kind"] == "ACCOUNT"].to_dict("records"):
             own = held[held["strategy_id"] == account["strategy_id"]]
@@ -73,10 +71,28 @@ def risk_rows(ledger: pd.DataFrame, bars: Bars) -> pd.DataFrame:
                     "largest_weight": float(weights.max(initial=0.0)),
                     "drawdown": max(0.0, 1 - equity / float(account["peak_equity"])),
                     "observations": len(outcomes),
-                    **tail_risk(outcomes, market[start:end]),
+                    **tail_risk(outcomes, market),
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _window(bars: Bars, start: int, end: int) -> tuple[Floats, Floats]:
+    """Returns of the symbols after session ``start`` (0 where there are none), and their mean.
+
+    The mean is of the symbols that had a bar and one before it in the window; NaN without any.
+    """
+    part = replace(
+        bars,
+        close=bars.close[start:end],
+        dividend=bars.dividend[start:end],
+        split_ratio=bars.split_ratio[start:end],
+    )
+    returns = total_returns(part)[1:]
+    known = ~np.isnan(returns) & (part.close[1:] > 0)
+    count = known.sum(axis=1)
+    total = np.where(known, returns, 0.0).sum(axis=1)
+    return np.nan_to_num(returns), np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def tail_risk(outcomes: Floats, market: Floats) -> dict[str, float]:

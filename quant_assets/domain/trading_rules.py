@@ -27,18 +27,22 @@ class Exchange:
 
     ``ticks`` are (from this price, price step) from the date they began; ``sell_tax_bps`` is the
     tax on the proceeds of a sale from its date on, in basis points. ``cash_decimals`` are those of
-    the currency: every cash amount of the book is a multiple of that unit. ``price_limit`` is the
-    widest move from the close before (0.3 is 30 %), if there is one.
+    the currency: every cash amount of the book is a multiple of that unit. ``price_limits`` are the
+    widest moves from the close before (0.3 is 30 %), if there are any.
     """
 
     cash_decimals: int
     ticks: tuple[tuple[date, tuple[tuple[float, float], ...]], ...]
     sell_tax_bps: tuple[tuple[date, float], ...] = ()
-    price_limit: float | None = None
+    price_limits: tuple[tuple[date, float], ...] = ()
 
     def tick_table(self, session: date) -> tuple[tuple[float, float], ...]:
         """The (from this price, price step) pairs in force in ``session``, ascending."""
         return _in_force(self.ticks, session)
+
+    def widest_move(self, session: date) -> float | None:
+        """The widest move from the close before that is allowed in ``session``."""
+        return _in_force(self.price_limits, session) if self.price_limits else None
 
     def tax_bps(self, session: date) -> float:
         """Tax on the proceeds of a sale in ``session``, in basis points."""
@@ -67,17 +71,18 @@ KR_EXCHANGE = Exchange(
     ),
     sell_tax_bps=(
         (date(1996, 4, 1), 30.0),
-        (date(2019, 6, 3), 25.0),
-        (date(2021, 1, 1), 23.0),
-        (date(2023, 1, 1), 20.0),
-        (date(2024, 1, 1), 18.0),
-        (date(2025, 1, 1), 15.0),
-        (date(2026, 1, 1), 20.0),
+        (date(2019, 5, 30), 25.0),
+        (date(2020, 12, 29), 23.0),
+        (date(2022, 12, 28), 20.0),
+        (date(2023, 12, 27), 18.0),
+        (date(2024, 12, 27), 15.0),
+        (date(2025, 12, 29), 20.0),
     ),
-    price_limit=0.30,
+    price_limits=((date(1998, 12, 7), 0.15), (date(2015, 6, 15), 0.30)),
 )
-"""KRX price units and the securities transaction tax with its rural surtax, KOSPI and KOSDAQ alike
-(by trade date)."""
+"""KRX price units of KOSPI, its price limits, and the securities transaction tax with its rural
+surtax. A rate holds for what settles from 3 June 2019 or a 1 January on: for trades of two sessions
+before."""
 EXCHANGES: Mapping[str, Exchange] = {"us": US_EXCHANGE, "kr": KR_EXCHANGE}
 
 

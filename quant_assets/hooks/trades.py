@@ -20,34 +20,36 @@ from quant_assets.resources.events import Keyed
 
 CREATED, FILLED = "trading.order.created", "trading.order.filled"
 UPDATED = "trading.position.updated"
+TOLD_SESSIONS = 10
 
 
 def run_trades(
     run: dg.DagsterRun, outcome: OutcomeSpec, source: Source, now: datetime
 ) -> list[Keyed]:
-    """The trades of the last session of a run that made a paper book, none for other runs.
+    """The trades of the last sessions of a run that made a paper book, none for other runs.
 
-    Raises ``BadDataError`` if its rows cannot be read.
+    Those of ``TOLD_SESSIONS``: a book that is begun a year back is no news, one that catches up
+    with a holiday is. Raises ``BadDataError`` if its rows cannot be read.
     """
     if outcome.market is None or outcome.asset != f"{outcome.market}/risk":
         return []
     market = MARKETS[outcome.market]
-    key = partition_keys(run, outcome.asset, source.settings)[-1]
-    if market.last_complete_session(now) < session_of(key) or key < _oldest(market, now):
-        return []
-    return trade_events(market, key, stored_rows(source.store, f"{market.key}/ledger", key))
-
-
-def _oldest(market: Market, now: datetime) -> str:
-    """The session before the last complete one: its book is made once its decision has passed."""
-    return market.offset_session(market.last_complete_session(now), -1).isoformat()
+    oldest = market.offset_session(market.last_complete_session(now), -TOLD_SESSIONS).isoformat()
+    return [
+        told
+        for key in partition_keys(run, outcome.asset, source.settings)
+        if key >= oldest
+        for told in trade_events(
+            market, key, stored_rows(source.store, f"{market.key}/ledger", key)
+        )
+    ]
 
 
 def trade_events(market: Market, session: str, ledger: Iterable[Row]) -> list[Keyed]:
     """The live book's orders, fills and changed positions of a session, keyed by symbol.
 
-    A session that is computed again gives the same ids for the same orders and fills, and for a
-    position as long as it is the same.
+    A session that is computed again gives the same ids for the same orders, fills and positions;
+    one whose inputs have changed gives new ids for what is of another size.
     """
     day = session_of(session)
     rows = [row for row in ledger if row["is_live"]]
@@ -69,7 +71,8 @@ def trade_events(market: Market, session: str, ledger: Iterable[Row]) -> list[Ke
                 quantity=float(row["shares"]),
                 price=number(row["limit_price"]),
             )
-            made.append((CREATED, row["order_id"], row["symbol"], order))
+            identity = f"{row['order_id']}:{order.quantity:g}"
+            made.append((CREATED, identity, row["symbol"], order))
         elif row["kind"] == "FILL":
             fill = TradingOrderFilled(
                 **common,
@@ -77,7 +80,8 @@ def trade_events(market: Market, session: str, ledger: Iterable[Row]) -> list[Ke
                 filled_price=float(row["price"]),
                 commission=float(row["commission"]),
             )
-            made.append((FILLED, row["fill_id"], row["symbol"], fill))
+            identity = f"{row['fill_id']}:{fill.filled_quantity:g}"
+            made.append((FILLED, identity, row["symbol"], fill))
     made += [
         (UPDATED, f"{one.position_id}:{session}:{one.quantity:g}", one.symbol, one)
         for one in _positions(market, session, rows)

@@ -1,6 +1,7 @@
 """The paper book: accounting, chunks, restarts, limits and costs."""
 
 from dataclasses import fields
+from datetime import date
 from itertools import pairwise
 
 import numpy as np
@@ -157,6 +158,7 @@ def hold(
     market: str = "us",
     weight: float = 1.0,
     later: dict[int, float] | None = None,
+    limit_offset_bps: float = np.nan,
     **rules: float,
 ) -> pd.DataFrame:
     """Rows of a book that buys in the first session and holds, without costs unless given.
@@ -177,7 +179,7 @@ def hold(
     for session, wanted in (later or {}).items():
         action[session] = np.sign(wanted - weights[session])
         weights[session:] = wanted
-    wishes = Wishes(weights, action, np.array([np.nan]))
+    wishes = Wishes(weights, action, np.array([limit_offset_bps]))
     journal = Journal(len(bars.sessions), 1)
     table = RuleTable.of([TradingRules(**{**free, **rules})])
     run_sessions(new_book(1, 1), bars, wishes, EXCHANGES[market], table, journal)
@@ -305,17 +307,58 @@ def test_a_fall_stops_purchases_and_a_deeper_one_everything(
     assert len(kinds(out, "FILL")) == (2 if state == "REDUCING" else 1)
 
 
+def test_what_is_to_be_sold_is_asked_for_until_nothing_is_left() -> None:
+    bars = flat_market(volume={2: 0.0, 3: 0.0})
+    rows = hold(bars, weight=0.5, later={1: 0.0}, order_sessions=2)
+    assert kinds(rows, "CANCELED")["reason"].tolist() == ["expired"]
+    assert kinds(rows, "ORDER")["side"].tolist() == ["BUY", "SELL", "SELL"]
+    assert kinds(rows, "FILL")["session_date"].max() == pd.Timestamp("2026-03-06")
+
+
+def test_an_order_larger_than_what_is_wanted_now_is_replaced() -> None:
+    bars = flat_market(volume={1: 0.0})
+    rows = hold(bars, weight=0.9, later={1: 0.3})
+    assert kinds(rows, "CANCELED")["reason"].tolist() == ["replaced"]
+    orders = kinds(rows, "ORDER")
+    assert orders["order_id"].is_unique
+    assert kinds(rows, "FILL")["shares"].tolist() == [int(0.3 * 10_000 / 110)]
+
+
+def test_a_target_that_falls_buys_nothing() -> None:
+    """The held weight has fallen below the lower target by itself."""
+    rows = hold(flat_market(close={3: 30.0}, low={3: 30.0}), weight=0.5, later={3: 0.35})
+    assert kinds(rows, "ORDER")["side"].tolist() == ["BUY"]
+
+
+def test_a_large_book_in_won_buys_nothing_on_credit() -> None:
+    bars = flat_market(open={1: 100.0})
+    rows = hold(bars, "kr", initial_cash=1e9, commission_bps=0, minimum_commission=1)
+    assert kinds(rows, "ACCOUNT")["cash"].min() >= 0
+
+
+def test_the_price_limit_of_the_time_binds_the_fill_too() -> None:
+    assert [EXCHANGES["kr"].widest_move(date(year, 6, 15)) for year in (2014, 2015)] == [0.15, 0.3]
+    assert EXCHANGES["us"].widest_move(date(2015, 6, 15)) is None
+    bars = flat_market(open={1: 129.0}, high={1: 130.0})
+    fill = kinds(hold(bars, "kr", weight=0.5, slippage_bps=200), "FILL").iloc[0]
+    assert fill["price"] == 130.0, "131.58 would be beyond the limit"
+
+
+def test_a_limit_stays_on_the_price_steps_through_a_split() -> None:
+    bars = flat_market(
+        volume={1: 0.0},
+        split_ratio={2: 3.0},
+        low={2: 30.0},
+        open={2: 40.0},
+    )
+    rows = hold(bars, weight=0.5, limit_offset_bps=0.0)
+    assert kinds(rows, "FILL").iloc[0]["price"] == 33.33
+
+
 def test_a_limit_order_never_pays_more_than_its_limit() -> None:
     bars = flat_market(low={1: 99.0, 2: 98.0})
-    shape = (len(CLOSES), 1, 1)
-    action = np.zeros(shape, np.int8)
-    action[0] = 1
-    journal = Journal(len(CLOSES), 1)
-    rules = RuleTable.of([TradingRules(max_position_weight=1.0)])
-    wishes = Wishes(np.full(shape, 0.5), action, np.array([150.0]))
-    run_sessions(new_book(1, 1), bars, wishes, EXCHANGES["us"], rules, journal)
-    labels = Labels("us", pd.DatetimeIndex(bars.sessions), BOOKS[:1], ["A"], "r", {})
-    fill = kinds(ledger_rows(journal, labels), "FILL").iloc[0]
+    rows = hold(bars, weight=0.5, limit_offset_bps=150.0)
+    fill = kinds(rows, "FILL").iloc[0]
     assert (fill["session_date"], fill["price"]) == (pd.Timestamp("2026-03-04"), 98.5)
     assert fill["order_type"] == "LIMIT"
 

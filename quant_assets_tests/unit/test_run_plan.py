@@ -19,6 +19,7 @@ from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore, empty_frame
 from quant_assets.markets import FIRST_SESSION, KR, US, Market
+from quant_assets.naming import TRADING
 from quant_assets.partitions import MOST_RANGES, REGIME_LOOK_BACK_DAYS, key_ranges
 from quant_assets.schemas import dataset_of
 from quant_assets.schemas.keys import HOUR_FORMAT
@@ -438,3 +439,45 @@ def test_a_backfill_of_scattered_holes_makes_nothing_else() -> None:
     finder = SimpleNamespace(due=lambda asset, wanted, pending: why)
     (tasks,) = stages(finder, {"macro/observations": keys})
     assert [(task.first, task.last) for task in tasks] == [(key, key) for key in holes]
+
+
+def _traded(store: ParquetStore, instance: dg.DagsterInstance, keys: Sequence[str]) -> None:
+    """Store the analysis and the book of sessions, one session after the other."""
+    for n, key in enumerate(keys):
+        at = NOW + timedelta(minutes=n)
+        _have(store, instance, ["us/prices", *(f"us/{a}" for a in ANALYSES)], [key], at)
+        _have(store, instance, [f"us/{name}" for name in TRADING], [key], at)
+
+
+def test_the_book_is_made_again_from_its_first_outdated_session_to_its_end(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    keys = [day.isoformat() for day in US.sessions(date(2024, 6, 3), date(2024, 6, 14))]
+    _traded(store, instance, keys)
+    span = _span(US, keys[0], keys[5])
+    assert planner.trading(span) == []
+    _have(store, instance, ["us/recommendations"], [keys[3]], NOW + timedelta(hours=1))
+    (task,) = planner.trading(span)
+    assert (task.job, task.first, task.last) == ("us_paper_trading", keys[3], keys[-1])
+    causes = {(write.asset, write.partition): write for write in task.writes}
+    assert causes["us/signals", keys[3]].reason is Reason.OLDER
+    assert {key for _, key in causes} == set(keys[3:]), "what is stored beyond the span, too"
+
+
+def test_the_book_ends_before_a_session_without_recommendations(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    keys = [day.isoformat() for day in US.sessions(date(2024, 6, 3), date(2024, 6, 7))]
+    _have(store, instance, ["us/recommendations"], [*keys[:2], *keys[3:]])
+    (task,) = planner.trading(_span(US, keys[0], keys[-1]))
+    assert (task.first, task.last) == (keys[0], keys[1])
+
+
+def test_signals_rest_on_the_regime(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    keys = [day.isoformat() for day in US.sessions(date(2024, 6, 3), date(2024, 6, 5))]
+    _traded(store, instance, keys)
+    _have(store, instance, ["macro/regime"], ["2024-06-01"], NOW + timedelta(hours=1))
+    (task,) = planner.trading(_span(US, keys[0], keys[-1]))
+    assert task.first == keys[0]

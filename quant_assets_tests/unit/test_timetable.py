@@ -308,3 +308,23 @@ def test_the_first_session_of_an_installation_is_tried_again_if_it_failed() -> N
     tick = datetime(2026, 3, 4, 9, tzinfo=UTC)
     known = Known(done={"2026-03-03"}, failures={"2026-03-02": 1})
     assert decide(RULES["us_price"], tick, known).runs == (("2026-03-02", "2026-03-02"),)
+
+
+def test_the_book_catches_up_in_one_run_from_the_first_session_that_lacks() -> None:
+    """However often it failed: nothing after it can be made without it."""
+    rule = RULES["us_paper_trading"]
+    tick = datetime(2026, 3, 12, 15, 15, tzinfo=UTC)
+    keys = rule.due(tick - rule.look_back, tick)
+    assert keys[-1] == "2026-03-11"
+    ready, done = frozenset(keys), frozenset(keys[:-5])
+    known = Known(done=done, ready=ready, failures={keys[-5]: MOST_CATCH_UPS + 1})
+    assert decide(rule, tick, known).runs == ((keys[-5], keys[-1]),)
+    cut = Known(done=done, ready=ready - {keys[-3]})
+    assert decide(rule, tick, cut).runs == ((keys[-5], keys[-4]),)
+    busy = decide(rule, tick, Known(done=done, ready=ready, pending={keys[-5]}))
+    assert busy.runs == ()
+    assert busy.reason == f"{keys[-5]} is under way, on which the next one rests"
+    again = Known(done=frozenset(keys), ready=ready)
+    assert decide(rule, tick, again).runs == ((keys[-1], keys[-1]),), "with the night's news"
+    without = decide(rule, tick, Known(done=frozenset(keys[:-1]), ready=frozenset(keys[:-1])))
+    assert "lacks its recommendations" in without.reason
