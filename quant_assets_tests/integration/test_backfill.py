@@ -135,10 +135,13 @@ def test_a_newer_input_and_another_version_are_due(full: Platform, plan: Plan) -
 def test_selections_and_ends() -> None:
     assert selected_assets("us_price") == ("us/prices",)
     assert selected_assets("us/technical_score, us/prices") == ("us/prices", "us/technical_score")
-    assert selected_assets("key:us/technical_score+") == (
+    assert selected_assets("key:us/technical_score+1") == (
         "us/technical_score",
         "us/recommendations",
     )
+    everything = selected_assets("key:us/technical_score+")
+    assert everything[1:4] == ("us/recommendations", "us/signals", "us/ledger")
+    assert {*everything[4:]} == {"us/orders", "us/fills", "us/positions", "us/risk"}
     assert set(selected_assets("1+key:us/news_sentiment")) == {
         "news/article_sentiment",
         "news/streamed_sentiment",

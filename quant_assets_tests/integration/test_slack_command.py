@@ -1,5 +1,6 @@
 """``quant run`` in Slack: one thread for the command, with the failures and the recommendations."""
 
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -177,10 +178,12 @@ def test_quant_run_tells_its_tasks_and_the_recommendations(tmp_path: Path) -> No
         quant("setup")
         quant(*words)
         told = thread(sandbox)
-        assert told.line.startswith(f":white_check_mark: *quant run: US {US_LAST}*: 6 of 6 tasks")
+        line = rf":white_check_mark: \*quant run: US {US_LAST}\*: (\d) of \1 tasks"
+        assert re.match(line, told.line), told.line
         contains_in_order(
             told.replies,
             f":white_check_mark: *US combined analysis {US_LAST}*",
+            f":white_check_mark: *US paper trading {US_LAST}*",
             f"*United States {US_LAST}*",
             "symbol",
         )
