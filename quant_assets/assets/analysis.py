@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from quant_assets import naming
-from quant_assets.assets.common import Versions, dataset_spec, record, run_sessions
+from quant_assets.assets.common import Versions, record, run_sessions, session_asset
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
 from quant_assets.markets import Market
-from quant_assets.partitions import decision_window, hour_of, look_back, session_partitions
-from quant_assets.policies import SINGLE_RUN, typed_failures
+from quant_assets.partitions import decision_window, hour_of, look_back
+from quant_assets.policies import typed_failures
 from quant_assets.resources import SettingsResource
 from quant_assets.schemas.loaded import HISTORY, LoadedPartitions
 
@@ -34,13 +34,7 @@ def build_analysis(market: Market, versions: Versions) -> list[dg.AssetsDefiniti
 def _asset_arguments(
     market: Market, versions: Versions, name: str, kinds: set[str]
 ) -> dict[str, Any]:
-    return {
-        **dataset_spec(
-            f"{market.key}/{name}", group=naming.GROUP_ANALYSIS, kinds=kinds, versions=versions
-        ),
-        "partitions_def": session_partitions(market),
-        "backfill_policy": SINGLE_RUN,
-    }
+    return session_asset(market, versions, name, group=naming.GROUP_ANALYSIS, kinds=kinds)
 
 
 def _technical_indicators(market: Market, versions: Versions) -> dg.AssetsDefinition:

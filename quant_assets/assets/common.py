@@ -12,8 +12,9 @@ import dagster as dg
 
 from quant_assets import naming
 from quant_assets.errors import BadConfigurationError
-from quant_assets.partitions import session_of
-from quant_assets.policies import OTHER_LIMIT, TimeLimit
+from quant_assets.markets import Market
+from quant_assets.partitions import session_of, session_partitions
+from quant_assets.policies import OTHER_LIMIT, SINGLE_RUN, TimeLimit
 from quant_assets.schemas import dataset_of
 from quant_assets.schemas.contract import Dataset
 from quant_assets.schemas.keys import HOUR_FORMAT, SESSION_FORMAT
@@ -50,6 +51,17 @@ def dataset_spec(asset: str, *, group: str, kinds: set[str], versions: Versions)
             "schema_version": dataset.version,
             "key": ", ".join(dataset.key),
         },
+    }
+
+
+def session_asset(
+    market: Market, versions: Versions, name: str, *, group: str, kinds: set[str]
+) -> dict[str, Any]:
+    """Arguments of ``@dg.asset`` for a dataset of a market that a run computes for a range."""
+    return {
+        **dataset_spec(f"{market.key}/{name}", group=group, kinds=kinds, versions=versions),
+        "partitions_def": session_partitions(market),
+        "backfill_policy": SINGLE_RUN,
     }
 
 

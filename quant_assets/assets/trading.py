@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from quant_assets import naming
-from quant_assets.assets.common import Versions, dataset_spec, markdown_table, record, run_sessions
+from quant_assets.assets.common import Versions, markdown_table, record, run_sessions, session_asset
+from quant_assets.domain.trading_rules import RISK_SESSIONS
 from quant_assets.errors import BadDataError
 from quant_assets.markets import Market
 from quant_assets.partitions import (
@@ -19,9 +20,8 @@ from quant_assets.partitions import (
     previous_partition,
     recent_days,
     session_of,
-    session_partitions,
 )
-from quant_assets.policies import SINGLE_RUN, typed_failures
+from quant_assets.policies import typed_failures
 from quant_assets.resources import SettingsResource, StoreResource
 from quant_assets.schemas import dataset_of
 from quant_assets.schemas.loaded import HISTORY, LoadedPartitions
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from quant_assets.io_managers.parquet_store import ParquetStore
 
-RISK_LOOK_BACK = 250
-"""Sessions before one whose returns its risk rests on."""
 _COUNTED = ("POSITION", "FILL", "ORDER", "DENIED", "OPEN_ORDER")
 
 
@@ -49,16 +47,11 @@ def build_trading(market: Market, versions: Versions) -> list[dg.AssetsDefinitio
 def _arguments(
     market: Market, versions: Versions, name: str, *, follows_itself: bool = False
 ) -> dict[str, Any]:
-    key = [market.key, name]
-    previous = dg.AssetDep(dg.AssetKey(key), partition_mapping=previous_partition())
-    return {
-        **dataset_spec(
-            f"{market.key}/{name}", group=naming.GROUP_TRADING, kinds=set(), versions=versions
-        ),
-        "partitions_def": session_partitions(market),
-        "backfill_policy": SINGLE_RUN,
-        **({"deps": [previous]} if follows_itself else {}),
-    }
+    arguments = session_asset(market, versions, name, group=naming.GROUP_TRADING, kinds=set())
+    if follows_itself:
+        mapping = previous_partition()
+        arguments["deps"] = [dg.AssetDep(arguments["key"], partition_mapping=mapping)]
+    return arguments
 
 
 def _signals(market: Market, versions: Versions) -> dg.AssetsDefinition:
@@ -220,7 +213,7 @@ def _risk(market: Market, versions: Versions) -> dg.AssetsDefinition:
             "ledger": dg.AssetIn(key=[market.key, "ledger"]),
             "prices": dg.AssetIn(
                 key=[market.key, "prices"],
-                partition_mapping=look_back(RISK_LOOK_BACK),
+                partition_mapping=look_back(RISK_SESSIONS),
                 metadata={HISTORY: True},
             ),
         },

@@ -56,7 +56,6 @@ def _inputs_of_session(market: Market, name: str, key: str) -> Iterator[Place]:
 
 def _inputs_of_trading(market: Market, name: str, key: str) -> Iterator[Place]:
     """Inputs of the trading assets; ``signals`` and ``ledger`` go on from the session before."""
-    own = [f"{market.key}/{name}", f"{market.key}/prices"]
     if name == "signals":
         yield f"{market.key}/recommendations", key
         yield f"{market.key}/technical_indicators", key
@@ -69,9 +68,9 @@ def _inputs_of_trading(market: Market, name: str, key: str) -> Iterator[Place]:
     else:
         yield f"{market.key}/ledger", key
     if name in CHAINED:
-        yield own[0], market.offset_session(session_of(key), -1).isoformat()
+        yield f"{market.key}/{name}", market.offset_session(session_of(key), -1).isoformat()
     if name in (*CHAINED, "risk"):
-        yield own[1], key
+        yield f"{market.key}/prices", key
 
 
 def decision_hours(market: Market, session: date) -> list[str]:

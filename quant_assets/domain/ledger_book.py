@@ -72,20 +72,35 @@ def bars_of(
     Rows of other sessions and symbols are left out; ``is_listed`` (T by S) is all True by default.
     Raises ``BadDataError`` for a bar that stands twice.
     """
-    days = sessions.as_unit("us")
-    places = days.get_indexer(pd.DatetimeIndex(prices["session_date"]).as_unit("us"))
-    columns = pd.Index(symbols).get_indexer(pd.Index(prices["symbol"]))
-    is_wanted = (places >= 0) & (columns >= 0)
-    cells = places[is_wanted] * len(symbols) + columns[is_wanted]
+    arrays = dict(zip(BAR_FIELDS, dense(prices, BAR_FIELDS, sessions, symbols), strict=True))
+    listed = np.ones((len(sessions), len(symbols)), bool) if is_listed is None else is_listed
+    return Bars(sessions.as_unit("us").to_numpy(), tuple(symbols), is_listed=listed, **arrays)
+
+
+def dense(
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    sessions: pd.DatetimeIndex,
+    symbols: Sequence[str],
+) -> list[Floats]:
+    """``columns`` of rows (session_date, symbol), each as sessions by symbols, NaN without a row.
+
+    Rows of other sessions and symbols are left out. Raises ``BadDataError`` for a symbol that
+    stands twice in a session.
+    """
+    days = pd.DatetimeIndex(frame["session_date"]).as_unit("us")
+    rows = sessions.as_unit("us").get_indexer(days)
+    places = pd.Index(symbols).get_indexer(pd.Index(frame["symbol"]))
+    is_wanted = (rows >= 0) & (places >= 0)
+    cells = rows[is_wanted] * len(symbols) + places[is_wanted]
     if len(np.unique(cells)) != len(cells):
-        raise BadDataError("a symbol has two bars in one session: keep one row a symbol and date")
-    arrays = {}
-    for name in BAR_FIELDS:
-        dense = np.full(len(days) * len(symbols), np.nan)
-        dense[cells] = prices[name].to_numpy(np.float64)[is_wanted]
-        arrays[name] = dense.reshape(len(days), len(symbols))
-    listed = np.ones((len(days), len(symbols)), bool) if is_listed is None else is_listed
-    return Bars(days.to_numpy(), tuple(symbols), is_listed=listed, **arrays)
+        raise BadDataError("a symbol has two rows in one session: keep one row a symbol and date")
+    arrays = []
+    for name in columns:
+        values = np.full(len(sessions) * len(symbols), np.nan)
+        values[cells] = frame[name].to_numpy(np.float64, na_value=np.nan)[is_wanted]
+        arrays.append(values.reshape(len(sessions), len(symbols)))
+    return arrays
 
 
 @dataclass(frozen=True, slots=True)

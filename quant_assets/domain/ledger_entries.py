@@ -6,7 +6,7 @@ book back. Does not belong here: what happens in a session (``ledger``).
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,14 @@ from quant_assets.errors import BadDataError
 _OF_ORDERS = ("CANCELED", "FILL", "ORDER", "DENIED", "OPEN_ORDER")
 _NAMED = ("side", "opened", "risk_state")
 """Numbers of the journal that the ledger keeps as words or dates."""
-_ACCOUNT = ("equity", "peak_equity", "realized_total", "dividends_total", "costs_total")
+_ACCOUNT = {
+    "cash": "cash",
+    "peak": "peak_equity",
+    "realized": "realized_total",
+    "dividends": "dividends_total",
+    "costs": "costs_total",
+}
+"""The column of an account that holds each amount of a book."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,33 +171,25 @@ def book_of(rows: pd.DataFrame, strategies: Sequence[Strategy], symbols: Sequenc
         )
     values = {name: rows[name].to_numpy(np.float64) for name in VALUES if name not in _NAMED}
     at = k[is_account]
-    for name, column in zip(
-        ("cash", "peak", "realized", "dividends", "costs"), ("cash", *_ACCOUNT[1:]), strict=True
-    ):
+    for name, column in _ACCOUNT.items():
         getattr(book, name)[at] = values[column][is_account]
     book.is_new[at] = False
     for which in (is_held, is_open):
         book.mark[s[which]] = values["price"][which]
     cells = k[is_held], s[is_held]
     book.shares[cells], book.basis[cells] = values["shares"][is_held], values["basis"][is_held]
-    return _with_orders(book, rows[is_open], values, is_open, k[is_open], s[is_open])
+    _open_orders(book, rows[is_open], (k[is_open], s[is_open]))
+    return book
 
 
-def _with_orders(
-    book: Book,
-    rows: pd.DataFrame,
-    values: Mapping[str, "np.ndarray"],
-    is_open: "np.ndarray",
-    k: "np.ndarray",
-    s: "np.ndarray",
-) -> Book:
+def _open_orders(book: Book, rows: pd.DataFrame, cells: "tuple[np.ndarray, np.ndarray]") -> None:
+    """Put the open orders ``rows`` into the ``cells`` (strategy, symbol) of a book."""
     side = np.where(rows["side"] == SIDES[0], 1.0, -1.0)
-    for name in ("leaves", "ordered"):
-        getattr(book, name)[k, s] = side * values[name][is_open]
-    book.limit[k, s] = values["limit_price"][is_open]
-    book.age[k, s] = values["age"][is_open].astype(np.int64)
-    book.opened[k, s] = rows["opened_on"].to_numpy().astype("datetime64[D]").astype(np.int64)
-    return replace(book)
+    book.leaves[cells] = side * rows["leaves"].to_numpy(np.float64)
+    book.ordered[cells] = side * rows["ordered"].to_numpy(np.float64)
+    book.limit[cells] = rows["limit_price"].to_numpy(np.float64)
+    book.age[cells] = rows["age"].to_numpy(np.float64).astype(np.int64)
+    book.opened[cells] = rows["opened_on"].to_numpy().astype("datetime64[D]").astype(np.int64)
 
 
 def orders_of(ledger: pd.DataFrame) -> pd.DataFrame:

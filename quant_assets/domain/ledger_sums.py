@@ -1,10 +1,8 @@
 """Sums within books. What belongs here: sums whose result does not depend on the other books."""
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from quant_assets.domain.ledger_book import Floats, Ints
 
 
 def sum_by(k: Ints, values: Floats, count: int) -> Floats:

@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 
 from quant_assets.domain.ledger import run_sessions
-from quant_assets.domain.ledger_book import RuleTable, Wishes, bars_of, new_book
+from quant_assets.domain.ledger_book import RuleTable, Wishes, bars_of, dense, new_book
 from quant_assets.domain.ledger_entries import Labels, book_of, ledger_rows, open_order_ids
 from quant_assets.domain.ledger_journal import Journal
 from quant_assets.domain.signals import Listed, is_listed
-from quant_assets.domain.strategies import dense
 from quant_assets.domain.strategy_config import Strategy
 from quant_assets.domain.trading_rules import EXCHANGES, TradingRules
 from quant_assets.errors import BadDataError
@@ -70,8 +69,9 @@ class PaperBook:
         weights, actions = [], []
         for one in self.strategies:
             own = signals[signals["strategy_id"] == one.id]
-            weights.append(dense(own, "target_weight", sessions, symbols))
-            actions.append(np.nan_to_num(dense(own, "action", sessions, symbols)))
+            weight, wanted = dense(own, ["target_weight", "action"], sessions, symbols)
+            weights.append(weight)
+            actions.append(np.nan_to_num(wanted))
         offsets = [
             one.limit_offset_bps if one.order_type == "LIMIT" else np.nan for one in self.strategies
         ]

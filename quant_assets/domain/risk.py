@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from quant_assets.domain.ledger_book import Bars, Floats
+from quant_assets.domain.trading_rules import RISK_SESSIONS
 
-LOOK_BACK_SESSIONS = 250
 FEWEST_SESSIONS = 60
 """With fewer returns no tail is stated: the worst of 20 is no 95 % quantile."""
 SESSIONS_A_YEAR = 252
@@ -45,7 +45,7 @@ def total_returns(bars: Bars) -> Floats:
 def risk_rows(ledger: pd.DataFrame, bars: Bars) -> pd.DataFrame:
     """Rows of ``risk`` for the sessions of ``ledger``, a row a book.
 
-    ``bars`` hold those sessions and up to ``LOOK_BACK_SESSIONS`` before the first. A symbol's
+    ``bars`` hold those sessions and up to ``RISK_SESSIONS`` before the first. A symbol's
     sessions before its first bar count as 0. Tails, volatility and beta are shares of the equity,
     losses positive, null with fewer than ``FEWEST_SESSIONS`` returns; beta is to the equally
     weighted mean of the symbols that had a bar.
@@ -56,7 +56,7 @@ def risk_rows(ledger: pd.DataFrame, bars: Bars) -> pd.DataFrame:
     for session, entries in ledger.groupby("session_date", sort=True):
         end = int(days.get_indexer(pd.DatetimeIndex([session]))[0]) + 1
         # Nothing before the window: the figures of a session are those of its run alone.
-        window, market = _window(bars, max(end - 1 - LOOK_BACK_SESSIONS, 0), end)
+        window, market = _window(bars, max(end - 1 - RISK_SESSIONS, 0), end)
         held = entries[entries["kind"] == "POSITION"]
         for account in entries[entries["kind"] == "ACCOUNT"].to_dict("records"):
             own = held[held["strategy_id"] == account["strategy_id"]]

@@ -4,14 +4,13 @@ Belongs here: the configuration and its validation. Does not belong here: any co
 import of pandas, because the settings check it whenever a process starts.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any, Self
 
+from quant_assets.domain.versioned import demand_fields, version_of
 from quant_assets.errors import BadConfigurationError
 
 LABELS = ("STRONG_SELL", "SELL", "HOLD", "BUY", "STRONG_BUY")
@@ -87,13 +86,7 @@ class ScoringConfig:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Build from run configuration; fields not named keep their defaults."""
-        allowed = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(allowed))
-        if unknown:
-            raise BadConfigurationError(
-                f"scoring.{unknown[0]} is not a field; allowed are {', '.join(allowed)}"
-            )
-        return cls(**values)
+        return cls(**demand_fields(cls, values, "scoring"))
 
     @property
     def version(self) -> str:
@@ -102,7 +95,7 @@ class ScoringConfig:
             field.name: (int if field.type is int else float)(getattr(self, field.name))
             for field in fields(self)
         }
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+        return version_of(values)
 
     def _check_weights(self) -> None:
         for names in _WEIGHT_SETS:

@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from quant_assets.domain.strategies import ACTIONS, decide, dense, scores_of
+from quant_assets.domain.ledger_book import dense
+from quant_assets.domain.strategies import ACTIONS, decide, scores_of
 from quant_assets.domain.strategy_config import Strategy
 
 NO_REGIME = 1.0
@@ -74,7 +75,7 @@ def signal_rows(
     previous = np.concatenate([target[None], made.weight[:-1]])
     is_row = ~np.isnan(scores) | (made.weight > 0) | (previous > 0)
     t, k, s = np.nonzero(is_row)
-    price, volume = (dense(inputs.prices, name, sessions, symbols) for name in ("close", "volume"))
+    price, volume = dense(inputs.prices, ["close", "volume"], sessions, symbols)
     ids, versions = ([getattr(one, name) for one in strategies] for name in ("id", "version"))
     instants = pd.DatetimeIndex([inputs.decision_times[day] for day in days])
     return pd.DataFrame(

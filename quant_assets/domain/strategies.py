@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from quant_assets.domain.ledger_book import Bools, Floats
+from quant_assets.domain.ledger_book import Bools, Floats, dense
 from quant_assets.domain.strategy_config import COMBINED, MOVING_AVERAGE, Strategy
 
 Actions = npt.NDArray[np.int8]
@@ -33,18 +33,6 @@ class Decisions:
     target: Floats
 
 
-def dense(
-    frame: pd.DataFrame, column: str, sessions: pd.DatetimeIndex, symbols: Sequence[str]
-) -> Floats:
-    """``column`` of rows (session_date, symbol) as sessions by symbols, NaN where there is none."""
-    rows = sessions.as_unit("us").get_indexer(pd.DatetimeIndex(frame["session_date"]).as_unit("us"))
-    places = pd.Index(symbols).get_indexer(pd.Index(frame["symbol"]))
-    known = (rows >= 0) & (places >= 0)
-    values = np.full((len(sessions), len(symbols)), np.nan)
-    values[rows[known], places[known]] = frame[column].to_numpy(np.float64, na_value=np.nan)[known]
-    return values
-
-
 def scores_of(
     strategy: Strategy,
     recommendations: pd.DataFrame,
@@ -59,14 +47,13 @@ def scores_of(
     adjusted as of the session itself, so that no later split or dividend matters.
     """
     if strategy.kind == COMBINED:
-        return dense(recommendations, "combined_score", sessions, symbols)
+        (scores,) = dense(recommendations, ["combined_score"], sessions, symbols)
+        return scores
     if strategy.kind == MOVING_AVERAGE:
-        fast, slow = (
-            dense(indicators, f"sma_{length}", sessions, symbols)
-            for length in (strategy.fast, strategy.slow)
-        )
+        lengths = [f"sma_{length}" for length in (strategy.fast, strategy.slow)]
+        fast, slow = dense(indicators, lengths, sessions, symbols)
         return np.asarray(fast / slow - 1)
-    closes = dense(indicators, "close", sessions, symbols)
+    (closes,) = dense(indicators, ["close"], sessions, symbols)
     return np.where(np.isnan(closes), np.nan, 1.0)
 
 

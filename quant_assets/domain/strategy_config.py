@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from quant_assets.domain.trading_rules import demand_fields, version_of
+from quant_assets.domain.versioned import demand_fields, version_of
 from quant_assets.errors import BadConfigurationError
 
 COMBINED, MOVING_AVERAGE, BUY_AND_HOLD = "combined", "moving_average", "buy_and_hold"

@@ -5,18 +5,19 @@ validation. Does not belong here: any computation with prices, any import of pan
 settings check the rules whenever a process starts.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Self, TypeVar
 
+from quant_assets.domain.versioned import demand_fields, version_of
 from quant_assets.errors import BadConfigurationError
 
 T = TypeVar("T")
 
+RISK_SESSIONS = 250
+"""Sessions before one whose returns its risk rests on."""
 RISK_STATES = ("ACTIVE", "REDUCING", "HALTED")
 _SHARES = ("max_volume_share", "max_position_weight", "reduce_drawdown", "halt_drawdown")
 
@@ -147,18 +148,3 @@ class TradingRules:
     def version(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of all values."""
         return version_of({name: float(value) for name, value in asdict(self).items()})
-
-
-def demand_fields(owner: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """``values`` as arguments of ``owner``; an unknown name lists the known ones."""
-    allowed = [field.name for field in fields(owner)]
-    if unknown := sorted(set(values) - set(allowed)):
-        raise BadConfigurationError(
-            f"{prefix}.{unknown[0]} is not a field; allowed are {', '.join(allowed)}"
-        )
-    return dict(values)
-
-
-def version_of(values: Mapping[str, Any]) -> str:
-    """First 12 hexadecimal digits of the SHA-256 of ``values``."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from quant_assets.domain.ledger_book import bars_of
-from quant_assets.domain.risk import LOOK_BACK_SESSIONS, risk_rows, tail_risk, total_returns
+from quant_assets.domain.risk import risk_rows, tail_risk, total_returns
+from quant_assets.domain.trading_rules import RISK_SESSIONS
 from quant_assets_tests.unit.random_market import random_prices
 
 
@@ -51,9 +52,9 @@ def test_total_returns_know_splits_dividends_and_days_without_a_bar() -> None:
 
 def test_a_session_alone_and_in_a_range_have_the_same_figures() -> None:
     """A symbol without a bar where the window begins, and one that left long ago, among them."""
-    prices = random_prices(5, LOOK_BACK_SESSIONS + 40, 4)
+    prices = random_prices(5, RISK_SESSIONS + 40, 4)
     days = pd.DatetimeIndex(sorted(prices["session_date"].unique()))
-    edge = days[-1 - LOOK_BACK_SESSIONS]
+    edge = days[-1 - RISK_SESSIONS]
     is_gap = (prices["symbol"] == "S01") & (prices["session_date"] == edge)
     is_gone = (prices["symbol"] == "S03") & (prices["session_date"] > days[20])
     prices = prices[~is_gap & ~is_gone]
@@ -65,10 +66,10 @@ def test_a_session_alone_and_in_a_range_have_the_same_figures() -> None:
         rows += [ledger_row(day, "POSITION", symbol=s, value=450.0) for s in symbols[:2]]
     ledger = pd.DataFrame(rows)
     whole = risk_rows(ledger, bars_of(prices, days, symbols))
-    window = days[-1 - LOOK_BACK_SESSIONS :]
+    window = days[-1 - RISK_SESSIONS :]
     last = ledger[ledger["session_date"] == days[-1]]
     alone = risk_rows(last, bars_of(prices, window, symbols))
     pd.testing.assert_frame_equal(whole.tail(1).reset_index(drop=True), alone)
-    assert alone.loc[0, "observations"] == LOOK_BACK_SESSIONS
+    assert alone.loc[0, "observations"] == RISK_SESSIONS
     assert alone.loc[0, "exposure"] == pytest.approx(0.9)
     assert alone.loc[0, "drawdown"] == pytest.approx(1 - 1000 / 1100)
