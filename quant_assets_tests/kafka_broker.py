@@ -42,9 +42,9 @@ JVM_OPTIONS = (
     "-XX:+ExitOnOutOfMemoryError",
     "-Dorg.apache.logging.log4j.level=INFO",
 )
-START_SECONDS = 60.0
+START_SECONDS = 300.0
 STOP_SECONDS = 30.0
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
 LOG_TAIL_BYTES = 6_000
 USER = "quant"
 MECHANISM = "SCRAM-SHA-512"

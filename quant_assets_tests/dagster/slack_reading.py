@@ -17,7 +17,7 @@ from quant_assets.sandbox.server import Sandbox
 from quant_assets.sandbox.slack_workspace import Message
 from quant_assets_tests.platform import Platform
 
-SECONDS = 30.0
+SECONDS = 600.0
 RUNS = "quant-runs"
 
 

@@ -479,14 +479,14 @@ def test_two_runs_of_one_hour_at_a_time_lose_nothing(stream: Stream) -> None:
     def execute(request: dg.RunRequest) -> None:
         with dg.DagsterInstance.ephemeral() as instance:
             own = replace(stream, platform=replace(stream.platform, instance=instance))
-            gate.wait(timeout=60)
+            gate.wait(timeout=600)
             results.append(own.run(request, check=False).success)
 
     threads = [threading.Thread(target=execute, args=(request,)) for request in requests]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=120)
+        thread.join(timeout=600)
     assert results == [True] * 4
     p = stream.platform
     assert len(p.read(STREAMED)) == 4

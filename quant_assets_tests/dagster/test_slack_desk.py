@@ -24,7 +24,7 @@ from quant_assets_tests.kafka_broker import poll
 CHECKOUT = Path(__file__).parents[2]
 SESSION = US.last_complete_session(datetime.now(UTC)).isoformat()
 HOUR = (datetime.now(UTC) - timedelta(hours=3)).strftime("%Y-%m-%d-%H")
-SECONDS = 120
+SECONDS = 600.0
 
 
 @pytest.fixture

@@ -238,7 +238,7 @@ def installation(
     try:
         wait_until(
             lambda: settings.kafka() is not None and (home / "sandbox.json").exists(),
-            60,
+            600,
             f"sandbox and broker\n{sandbox.tail()}",
         )
         connection = settings.kafka()

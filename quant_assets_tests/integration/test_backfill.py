@@ -27,7 +27,7 @@ from quant_assets_tests.platform import NOW, Platform
 
 RANGE = [day.isoformat() for day in US.sessions(NOW.date().replace(day=12), NOW.date())][:-1]
 TECHNICAL = ("us/prices", "us/technical_indicators", "us/technical_score")
-PATIENCE = 4 * SECONDS
+PATIENCE = SECONDS
 """Three processes that fetch and compute, on a machine that has other things to do."""
 NEWS, TONE = "news/articles", "news/article_sentiment"
 

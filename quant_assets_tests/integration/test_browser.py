@@ -36,9 +36,9 @@ ASSET = "us/recommendations"
 LAUNCHED = "us/technical_indicators"
 SESSIONS = [US.offset_session(US_LAST, -count).isoformat() for count in (2, 1, 0)]
 NEVER_RUN = US.offset_session(US_LAST, -5).isoformat()
-PAGE_SECONDS = 60.0
-START_SECONDS = 180.0
-RUN_SECONDS = 180.0
+PAGE_SECONDS = 300.0
+START_SECONDS = 300.0
+RUN_SECONDS = 300.0
 CHROMIUM_OPTIONS = (
     "--headless=new",
     "--no-sandbox",

@@ -83,7 +83,7 @@ class Home:
     def __call__(self, *words: str, status: int = 0, answer: str = "") -> tuple[str, str]:
         """Output and errors of a command run as a process of its own."""
         process = self.start(*words)
-        out, errors = process.communicate(answer, timeout=120)
+        out, errors = process.communicate(answer, timeout=600)
         assert process.returncode == status, out[-3000:] + errors[-3000:]
         assert "Traceback" not in errors
         return out, errors
@@ -442,7 +442,7 @@ def test_two_replays_at_once_send_the_same_attempt(home: Home) -> None:
     home.bury(*(home.letter(n) for n in range(300)))
     both = [home.start("replay", "--all") for _ in range(2)]
     for process in both:
-        out, errors = process.communicate(timeout=120)
+        out, errors = process.communicate(timeout=600)
         assert process.returncode == 0, out + errors
     assert home.open_offsets() == []
     sent = home.sent()

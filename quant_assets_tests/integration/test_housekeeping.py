@@ -188,7 +188,7 @@ def test_a_kill_in_the_middle_leaves_the_rest_for_the_next_one(
     before = materialized(instance)
     instance.dispose()
     words = [sys.executable, "-c", KILLED, str(home), LATER.isoformat(), "forget_run"]
-    killed = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    killed = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     with dg.DagsterInstance.from_config(str(home)) as again:
         assert again.get_runs_count() == RUNS - 1

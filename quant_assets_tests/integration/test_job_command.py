@@ -35,7 +35,7 @@ from quant_assets_tests.json_schema import complaints
 from quant_assets_tests.kafka_broker import poll
 
 QUANT = Path(sys.executable).parent / "quant"
-SECONDS = 300.0
+SECONDS = 600.0
 DAY, NEXT, THIRD, FOURTH = "2026-03-19", "2026-03-20", "2026-03-23", "2026-03-24"
 ENDPOINTS = {
     "yahoo": ("yahoo.cookie", "yahoo.crumb", "yahoo.chart"),

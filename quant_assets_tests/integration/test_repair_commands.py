@@ -79,7 +79,7 @@ class Home:
             input=answer,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=600,
         )
         assert done.returncode == status, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout + done.stderr

@@ -17,7 +17,7 @@ from quant_assets.sandbox import locate
 from quant_assets.sandbox.broker import EmbeddedBroker
 from quant_assets.sandbox.server import Sandbox
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 600.0
 
 
 def health(address: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ from quant_assets.sandbox.server import Sandbox
 from quant_assets_tests.integration.test_sandbox_slack_page import NOW, Writer
 
 pytestmark = pytest.mark.browser
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 600.0
 
 
 @pytest.fixture

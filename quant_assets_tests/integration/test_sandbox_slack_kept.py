@@ -25,7 +25,7 @@ from quant_assets.settings import read_settings
 
 NOW = datetime(2026, 6, 16, 22, 0, tzinfo=UTC)
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(64)
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 600.0
 POSTING = """
 import sys
 from pathlib import Path

@@ -30,7 +30,7 @@ from quant_assets_tests.integration.test_commands import few_series, young_unive
 US_LAST = US.last_complete_session(datetime.now(UTC))
 KR_LAST = KR.last_complete_session(datetime.now(UTC))
 SPANS = (Span(US, (US_LAST,)), Span(KR, (KR_LAST,)))
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 600.0
 PRICES = Task("us_price", ("us/prices",), "2026-03-18", "2026-03-19", 2)
 
 

@@ -16,7 +16,7 @@ from quant_assets_tests.integration.campaign import Installation, installation, 
 
 JOB = "us_combined_analysis"
 UNIVERSE = {"QUANT_US_UNIVERSE": "AAPL,MSFT", "QUANT_KR_UNIVERSE": "005930.KS"}
-SECONDS = 240
+SECONDS = 600.0
 SESSION = MARKETS["us"].last_complete_session(datetime.now(UTC))
 STEPS = ("technical_indicators", "technical_score", "recommendations")
 

@@ -68,7 +68,7 @@ def answer(script: str, folder: Path, *arguments: str) -> dict[str, object]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, object] = json.loads(done.stdout)

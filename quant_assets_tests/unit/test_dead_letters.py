@@ -401,7 +401,7 @@ list(replay(Dying(connection, names), read_log(connection, names).letters))
 def test_killed_between_sending_and_settling_the_same_attempt_is_sent_again(desk: Desk) -> None:
     desk.bury(*(desk.letter(n) for n in range(3)))
     words = [sys.executable, "-c", CHILD, desk.connection.bootstrap_servers, desk.names.prefix]
-    child = subprocess.run(words, env=dict(os.environ), timeout=120)
+    child = subprocess.run(words, env=dict(os.environ), timeout=600)
     assert child.returncode == -signal.SIGKILL
     assert desk.attempts() == [2, 2, 2]
     assert len(desk.log().open_letters()) == 3

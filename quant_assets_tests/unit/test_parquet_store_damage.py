@@ -166,7 +166,7 @@ def test_a_full_disk_is_named_and_the_old_partition_stays(store: ParquetStore) -
         [sys.executable, "-c", FULL_DISK, str(store.root)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     assert f"us/prices partition {DAYS[0]} could not be written" in done.stdout

@@ -13,7 +13,7 @@ from quant_assets.sandbox import broker as broker_module
 from quant_assets.sandbox.broker import EmbeddedBroker, cluster_at, notice
 from quant_assets.sandbox.server import Sandbox
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 600.0
 TOPIC = "quantiq.status.updated"
 LOOPBACK = "0100007F"
 LISTENS = "0A"
