@@ -13,6 +13,7 @@ import argparse
 import gc
 import json
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -37,6 +38,7 @@ from quant_assets.sandbox.broker import EmbeddedBroker
 from quant_assets.sensors.routing import Router
 from quant_assets.settings import read_settings
 from quant_assets_tests.integration.campaign import Installation, Process, installation, wait_until
+from quant_assets_tests.kafka_broker import free_ports
 
 NAMES = TopicNames()
 TOPIC = NAMES.topic("analysis.combined.request")
@@ -284,9 +286,17 @@ def stock(home: Path, servers: str, idle_events: int, burst: int) -> None:
     home.mkdir()
     (home / "stock.py").write_text(STOCK.format(servers=servers, topic=TOPIC), "utf-8")
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", "utf-8")
-    binary = str(Path(sys.executable).parent / "dagster-daemon")
+    # A code server of its own: the one that a daemon starts from a file ends every minute, and the
+    # consumer in it with it, whose place in the group is taken for 45 s more: no event is read.
+    (port,) = free_ports(1)
+    place = f"{{host: 127.0.0.1, port: {port}, location_name: stock}}"
+    (home / "workspace.yaml").write_text(f"load_from:\n  - grpc_server: {place}\n", "utf-8")
+    folder = Path(sys.executable).parent
     environment = {**os.environ, "DAGSTER_HOME": str(home)}
-    daemon = Process("daemon", [binary, "run", "-f", str(home / "stock.py")], environment, home)
+    words = ["code-server", "start", "-h", "127.0.0.1", "-p", str(port), "-f", "stock.py"]
+    server = Process("server", [str(folder / "dagster"), *words], environment, home)
+    words = ["run", "-w", "workspace.yaml"]
+    daemon = Process("daemon", [str(folder / "dagster-daemon"), *words], environment, home)
     publisher = Publisher(KafkaConnection(servers, is_embedded=True), NAMES)
 
     def send(count: int, pause: float) -> dict[str, float]:
@@ -299,6 +309,8 @@ def stock(home: Path, servers: str, idle_events: int, burst: int) -> None:
             time.sleep(pause)
         return sent
 
+    server.start()
+    wait_until(lambda: is_served(port), 120, "the stock code server")
     daemon.start()
     try:
         with dg.DagsterInstance.from_config(str(home)) as instance:
@@ -307,6 +319,13 @@ def stock(home: Path, servers: str, idle_events: int, burst: int) -> None:
             print_times("stock, burst", stock_times(instance, send(burst, 0.0)))
     finally:
         daemon.stop()
+        server.stop()
+
+
+def is_served(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
 def print_idle(title: str, *pids: int) -> None:

@@ -10,7 +10,9 @@ from quant_assets.assets.kafka_topics import build_kafka_topics
 from quant_assets.assets.macro import build_macro
 from quant_assets.assets.news import build_news
 from quant_assets.assets.news_stream import build_news_stream
+from quant_assets.assets.performance import build_performance
 from quant_assets.assets.prices import build_prices
+from quant_assets.assets.research import build_research
 from quant_assets.assets.trading import build_trading
 from quant_assets.checks import (
     build_coverage_checks,
@@ -58,6 +60,8 @@ def build_defs(
         *build_news_stream(values.news_start, versions),
         *(asset for market in MARKETS.values() for asset in build_analysis(market, versions)),
         *(asset for market in MARKETS.values() for asset in build_trading(market, versions)),
+        *(build_performance(market) for market in MARKETS.values()),
+        build_research(),
     ]
     hooks = build_completion_hooks()
     return dg.Definitions(

@@ -23,7 +23,8 @@ class NamedJob:
     """A job and its assets in the order of the data; the last one is what the job is run for.
 
     ``inputs`` are the jobs without which it is not worth running; ``optional_inputs`` those whose
-    failure does not stop it: the result is then degraded, as its rows say.
+    failure does not stop it: the result is then degraded, as its rows say. ``evaluations`` are
+    assets without partitions that each of its runs makes after the others.
     """
 
     name: str
@@ -32,6 +33,12 @@ class NamedJob:
     limit: TimeLimit
     inputs: tuple[str, ...] = ()
     optional_inputs: tuple[str, ...] = ()
+    evaluations: tuple[str, ...] = ()
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Everything that a run of the whole job makes."""
+        return (*self.assets, *self.evaluations)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -79,11 +86,13 @@ def _market_jobs(market: Market) -> tuple[NamedJob, ...]:
         ),
         NamedJob(
             market_job(key, "paper_trading"),
-            f"{name}: signals of every strategy, and the paper book with its tables and risk.",
+            f"{name}: signals of every strategy, the paper book with its tables and risk, "
+            "and how it has done.",
             tuple(f"{key}/{table}" for table in TRADING),
             ANALYSIS_LIMIT,
             inputs=(market_job(key, "combined_analysis"),),
             optional_inputs=("macro_sync",),
+            evaluations=(f"{key}/performance",),
         ),
     )
 
@@ -115,6 +124,9 @@ NEWS_STREAM = NamedJob(
 )
 """Nobody asks for its runs: no event tells how they end."""
 
+BACKTEST = "backtest"
+"""Job of a backtest; it has no partitions, its run config says what is tested."""
+
 
 def build_jobs() -> list[Any]:
     """Every job; each takes a partition or a range of partitions of its assets.
@@ -122,13 +134,23 @@ def build_jobs() -> list[Any]:
     The checks of freshness are no part of them: they look at the present, not at the partitions.
     """
     return [
-        dg.define_asset_job(job.name, _selection(job), description=job.description, tags=job.tags)
-        for job in (*NAMED_JOBS.values(), NEWS_STREAM)
+        *(
+            dg.define_asset_job(
+                job.name, _selection(job), description=job.description, tags=job.tags
+            )
+            for job in (*NAMED_JOBS.values(), NEWS_STREAM)
+        ),
+        dg.define_asset_job(
+            BACKTEST,
+            dg.AssetSelection.assets(["research", "backtest"]),
+            description="What strategies would have done, by run config.",
+            tags={TAG_TIME_LIMIT: ANALYSIS_LIMIT.text},
+        ),
     ]
 
 
 def _selection(job: NamedJob) -> dg.AssetSelection:
-    selection = dg.AssetSelection.assets(*(asset.split("/") for asset in job.assets))
+    selection = dg.AssetSelection.assets(*(asset.split("/") for asset in job.made))
     by_the_clock = check_keys()
     checks = [by_the_clock[asset] for asset in job.assets if asset in by_the_clock]
     return selection - dg.AssetSelection.checks(*checks) if checks else selection

@@ -11,6 +11,7 @@ GROUP_MACRO = "macro"
 GROUP_NEWS = "news"
 GROUP_ANALYSIS = "analysis"
 GROUP_TRADING = "trading"
+GROUP_RESEARCH = "research"
 GROUP_EVENTS = "events"
 
 POOL_YAHOO = "yahoo"
@@ -76,6 +77,11 @@ TRADING = ("signals", "ledger", "orders", "fills", "positions", "risk")
 """The trading assets of a market, in the order of the data."""
 CHAINED = ("signals", "ledger")
 """Those that go on from their own session before: made again from one on, all later ones are."""
+
+PERFORMANCE_INPUTS = ("ledger", "risk", "signals", "recommendations", "prices")
+"""What the evaluation of a market's book rests on."""
+BACKTEST_INPUTS = ("recommendations", "technical_indicators", "prices")
+"""What a backtest of a market rests on."""
 
 IO_MANAGER = "parquet"
 """Resource key of the IO manager of every dataset."""

@@ -17,7 +17,8 @@ from quant_assets.schemas.keys import HOUR_FORMAT, SESSION_FORMAT
 REGIME_LOOK_BACK_DAYS = 800
 """Release days behind a macro state: 13 months of monthly data, publication lag, revisions."""
 REGIME_SESSIONS = 3
-"""Sessions for whose days a decision looks for the last macro state."""
+"""Sessions for whose days a decision looks for the last macro state; they hold the days that count
+(``REGIME_DAYS`` of ``domain.signals``)."""
 MOST_RANGES = 12
 """With more gaps than this the whole span is done in one run: a run costs more than a partition."""
 

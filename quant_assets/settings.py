@@ -300,6 +300,11 @@ class Settings(KafkaSettings, NoticeSettings, RetentionSettings, TradingSettings
         return tuple(key for key in keys if key)
 
     @property
+    def results_dir(self) -> Path:
+        """Where evaluations of the paper book and of backtests are kept."""
+        return self.home_dir / "results"
+
+    @property
     def raw_dir(self) -> Path:
         """Where the vendors' raw answers are kept."""
         return self.home_dir / "raw"

@@ -29,6 +29,9 @@ class TradingSettings(BaseSettings):
         default_factory=dict, alias="QUANT_TRADING"
     )
 
+    reports: bool = Field(True, alias="QUANT_REPORTS")
+    """Whether each run of paper trading draws the report of the book; its tables it always keeps."""
+
     @field_validator("strategy_list", "trading", mode="before")
     @classmethod
     def _parse_trading_json(cls, value: Any) -> Any:
@@ -65,7 +68,10 @@ class TradingSettings(BaseSettings):
         """The strategies, one of them live."""
         return strategies_of(self.strategy_list) if self.strategy_list else DEFAULT_STRATEGIES
 
+    def trading_values(self, market_key: str) -> dict[str, Any]:
+        """Costs and limits of a market that differ from the defaults of ``TradingRules``."""
+        return {"initial_cash": INITIAL_CASH[market_key], **self.trading.get(market_key, {})}
+
     def trading_rules(self, market_key: str) -> TradingRules:
         """Costs and limits of a market's paper book."""
-        given = {"initial_cash": INITIAL_CASH[market_key], **self.trading.get(market_key, {})}
-        return TradingRules.from_mapping(given)
+        return TradingRules.from_mapping(self.trading_values(market_key))

@@ -36,7 +36,8 @@ def code_versions(values: Settings) -> dict[str, str]:
             f"{market}/recommendations": f"1-{scoring}",
             f"{market}/signals": f"1-{strategies}",
             f"{market}/ledger": f"1-{strategies}-{values.trading_rules(market).version[:8]}",
-            **{f"{market}/{name}": "1" for name in ("orders", "fills", "positions", "risk")},
+            f"{market}/risk": "2",
+            **{f"{market}/{name}": "1" for name in ("orders", "fills", "positions")},
         }
     return versions
 

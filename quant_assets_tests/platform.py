@@ -102,6 +102,7 @@ def platform(
             "QUANT_HOME": str(home),
             "QUANT_US_UNIVERSE": ",".join(us),
             "QUANT_KR_UNIVERSE": ",".join(kr),
+            "QUANT_REPORTS": "false",
             **variables,
         }
     )

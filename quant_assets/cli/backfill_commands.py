@@ -81,9 +81,12 @@ def _demand_order(first: str | None, last: str | None) -> None:
         raise click.UsageError(f"--from {first} is after --to {last}")
 
 
+LOOK_AHEAD = "lookahead"
+
+
 @click.command()
 @PROFILE
-@click.argument("selection", default="*")
+@click.argument("words", nargs=-1, metavar="[lookahead] [SELECTION]")
 @click.option("--from", "first", type=Key(), help="First day, or hour of news.")
 @click.option("--to", "last", type=Key(), help="Last day, or hour of news.")
 @click.option("--sample", type=click.IntRange(1), default=20, show_default=True)
@@ -91,7 +94,7 @@ def _demand_order(first: str | None, last: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify(
     profile: str | None,
-    selection: str,
+    words: tuple[str, ...],
     first: str | None,
     last: str | None,
     sample: int,
@@ -103,10 +106,15 @@ def verify(
     SELECTION is as of `quant backfill`, by default everything. What is computed is computed from
     the stored inputs, what was fetched is read from the kept raw answers; no vendor is asked.
 
+    With the word `lookahead` what is computed is made from what was known at its decision alone:
+    all that became known later is taken away. A partition that is other rows then looks ahead.
+
     Exit status 0: all that could be made again is equal. 1: a partition drifted (other rows, or
-    another version made it) or its file is damaged.
+    another version made it), looks ahead, or its file is damaged.
     """
     _demand_order(first, last)
+    is_blind = words[:1] == (LOOK_AHEAD,)
+    selection = " ".join(words[1:] if is_blind else words) or "*"
     import random
 
     from quant_assets.cli.instance import open_profile
@@ -118,7 +126,7 @@ def verify(
     from quant_assets.cli.verify_print import print_partition, print_report
 
     drawn = random.randrange(1_000_000) if seed is None else seed
-    wanted = Sample(selected_assets(selection), sample, drawn, first, last)
+    wanted = Sample(selected_assets(selection), sample, drawn, first, last, is_blind)
     report = run(values, wanted, (lambda one: None) if as_json else print_partition)
     print_report(report, as_json=as_json)
     sys.exit(1 if report.is_bad else 0)

@@ -17,6 +17,7 @@ from quant_assets.cli.job_command import job
 from quant_assets.cli.notify_commands import notify
 from quant_assets.cli.options import ASSET, DATA, DATE, MARKET, PROFILE
 from quant_assets.cli.repair_commands import quarantine, raw, rebuild
+from quant_assets.cli.research_commands import backtest, report
 from quant_assets.cli.status_commands import status
 from quant_assets.errors import BadConfigurationError
 from quant_assets.markets import MARKETS, market
@@ -28,6 +29,7 @@ def quant() -> None:
 
 
 quant.add_command(backfill)
+quant.add_command(backtest)
 quant.add_command(dead_letters)
 quant.add_command(doctor)
 quant.add_command(events)
@@ -37,6 +39,7 @@ quant.add_command(notify)
 quant.add_command(quarantine)
 quant.add_command(raw)
 quant.add_command(rebuild)
+quant.add_command(report)
 quant.add_command(status)
 quant.add_command(verify)
 

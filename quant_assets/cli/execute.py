@@ -140,6 +140,7 @@ def _execute(
     import dagster as dg
 
     from quant_assets.definitions import defs
+    from quant_assets.jobs import NAMED_JOBS
     from quant_assets.sensors.common import partition_tags
 
     process = {TAG_HOST: platform.node(), TAG_PID: str(os.getpid())}
@@ -147,7 +148,9 @@ def _execute(
         if on_event is not None:
             instance.add_event_listener(run_id, on_event)
         job = defs.resolve_job_def(task.job)
-        keys = {dg.AssetKey(asset.split("/")) for asset in task.assets}
+        named = NAMED_JOBS.get(task.job)
+        made = named.made if named and {*task.assets} == {*named.assets} else task.assets
+        keys = {dg.AssetKey(asset.split("/")) for asset in made}
         # A selection would bring the checks of freshness, which are no part of the jobs.
         is_whole = keys == set(job.asset_layer.selected_asset_keys)
         return job.execute_in_process(

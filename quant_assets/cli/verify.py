@@ -15,6 +15,7 @@ from quant_assets.cli.inputs import inputs_of
 from quant_assets.cli.progress import sandbox_for_all
 from quant_assets.cli.selection import FROM_KAFKA, ends_of
 from quant_assets.cli.verify_compare import difference, integrity
+from quant_assets.cli.verify_future import is_decided, verdicts
 from quant_assets.cli.verify_report import Code, Partition, Reason, VerifyReport
 from quant_assets.cli.verify_scratch import make, scratch
 from quant_assets.errors import BadDataError
@@ -31,13 +32,17 @@ Told = Callable[[Partition], None]
 
 @dataclass(frozen=True)
 class Sample:
-    """Which stored partitions are verified: ``size`` of those between the ends."""
+    """Which stored partitions are verified: ``size`` of those between the ends.
+
+    ``without_future``: they are made from what was known at their decision.
+    """
 
     assets: tuple[str, ...]
     size: int
     seed: int
     first: str | None = None
     last: str | None = None
+    without_future: bool = False
 
 
 def verify(values: Settings, sample: Sample, told: Told) -> VerifyReport:
@@ -46,17 +51,40 @@ def verify(values: Settings, sample: Sample, told: Told) -> VerifyReport:
     Raises ``click.UsageError`` if the selection has nothing stored in the range.
     """
     store = ParquetStore(values.data_dir, values.profile)
-    stored = [(asset, key) for asset in sample.assets for key in _stored(store, asset, sample)]
+    assets = [a for a in sample.assets if is_decided(a) or not sample.without_future]
+    stored = [(asset, key) for asset in assets for key in _stored(store, asset, sample)]
     if not stored:
         raise click.UsageError("nothing is stored of this selection in this range")
     rank = {asset: n for n, asset in enumerate(sample.assets)}
     drawn = random.Random(sample.seed).sample(stored, min(sample.size, len(stored)))
     drawn.sort(key=lambda place: (rank[place[0]], place[1]))
     found = []
-    for one in _Verifier(values, store).verdicts(drawn):
+    made = _without_future if sample.without_future else _with_all
+    for one in made(values, store, drawn):
         told(one)
         found.append(one)
     return VerifyReport(values.profile, sample.seed, len(stored), tuple(found))
+
+
+def _with_all(
+    values: Settings, store: ParquetStore, drawn: Sequence[tuple[str, str]]
+) -> Iterator[Partition]:
+    return _Verifier(values, store).verdicts(drawn)
+
+
+def _without_future(
+    values: Settings, store: ParquetStore, drawn: Sequence[tuple[str, str]]
+) -> Iterator[Partition]:
+    """Verdicts without the future; what is other with the future as well does not look ahead."""
+    suspects: dict[tuple[str, str], Partition] = {}
+    for one, is_suspect in verdicts(values, store, drawn):
+        if is_suspect:
+            suspects[one.asset, one.partition] = one
+        else:
+            yield one
+    rank = {place: n for n, place in enumerate(drawn)}
+    for one in _Verifier(values, store).verdicts(sorted(suspects, key=rank.__getitem__)):
+        yield suspects[one.asset, one.partition] if one.recomputed_hash == one.stored_hash else one
 
 
 def _stored(store: ParquetStore, asset: str, sample: Sample) -> list[str]:
@@ -75,6 +103,8 @@ class _Verifier:
 
     def verdicts(self, drawn: Sequence[tuple[str, str]]) -> Iterator[Partition]:
         """One verdict for each of ``drawn``, in their order of assets."""
+        if not drawn:
+            return
         with ExitStack() as stack:
             beside = stack.enter_context(scratch(self._values))
             self._instance = stack.enter_context(dg.DagsterInstance.ephemeral())

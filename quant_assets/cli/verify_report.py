@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 SCHEMA_PATH = Path(__file__).with_name("verify_report.schema.json")
-Verdict = Literal["equal", "drift", "damaged", "unverifiable"]
+Verdict = Literal["equal", "drift", "look_ahead", "damaged", "unverifiable"]
 Code = Literal[
     "content",
     "code_version",
@@ -23,6 +23,7 @@ Code = Literal[
     "input_missing",
     "from_kafka",
     "failed",
+    "future",
 ]
 
 
@@ -52,7 +53,8 @@ class Partition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Verdict,
         Meta(
             description="equal: made again with the same rows by the same version. drift: with "
-            "others, or by another version. damaged: the file is not what was written. "
+            "others, or by another version. look_ahead: it rests on what became known after its "
+            "decision (`quant verify lookahead`). damaged: the file is not what was written. "
             "unverifiable: it cannot be made again."
         ),
     ]
@@ -66,7 +68,7 @@ class Partition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def is_bad(self) -> bool:
         """Whether somebody has to look at it."""
-        return self.verdict in ("drift", "damaged")
+        return self.verdict in ("drift", "look_ahead", "damaged")
 
 
 class VerifyReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,7 +81,7 @@ class VerifyReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_bad(self) -> bool:
-        """Whether any partition drifted or is damaged."""
+        """Whether any partition drifted, looks ahead or is damaged."""
         return any(one.is_bad for one in self.partitions)
 
 

@@ -17,6 +17,7 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
+from quant_assets.domain.broker import PAPER, Broker, OpenOrders
 from quant_assets.domain.ledger_book import (
     Bars,
     Book,
@@ -30,6 +31,7 @@ from quant_assets.domain.ledger_book import (
 from quant_assets.domain.ledger_journal import Journal, order_values
 from quant_assets.domain.ledger_limits import DENIALS, HALTED, REDUCING, Asked, checked
 from quant_assets.domain.ledger_sums import cumulative_by, sum_by
+from quant_assets.domain.price_steps import on_step
 from quant_assets.domain.trading_rules import Exchange
 
 _WHOLE = 1e-6
@@ -44,18 +46,11 @@ class _Desk:
     exchange: Exchange
     rules: RuleTable
     journal: Journal
+    broker: Broker
 
     def money(self, amounts: Floats) -> Floats:
         """``amounts`` as multiples of the currency's unit."""
         return np.round(amounts, self.exchange.cash_decimals)
-
-    def to_tick(self, prices: Floats, *, up: npt.ArrayLike) -> Floats:
-        """``prices`` on the exchange's price steps, rounded ``up`` or down, at least one step."""
-        table = np.array(self.exchange.tick_table(self.session))
-        steps = table[np.searchsorted(table[:, 0], prices, side="right").clip(1) - 1, 1]
-        exact = np.round(prices / steps, 6)
-        whole = np.maximum(np.where(up, np.ceil(exact), np.floor(exact)), 1)
-        return np.asarray(np.round(whole * steps, 6))
 
     def charge(self, k: Ints, shares: Floats, prices: Floats) -> tuple[Floats, Floats]:
         """Value and commission of fills."""
@@ -78,6 +73,7 @@ def run_sessions(
     exchange: Exchange,
     rules: RuleTable,
     journal: Journal,
+    broker: Broker = PAPER,
 ) -> Book:
     """The book after the sessions of ``bars``; ``journal`` is told all that happens.
 
@@ -87,7 +83,7 @@ def run_sessions(
     for number, session in enumerate(bars.sessions):
         journal.begin(number)
         bar = bars.of_session(number)
-        desk = _Desk(session.astype("datetime64[D]").item(), exchange, rules, journal)
+        desk = _Desk(session.astype("datetime64[D]").item(), exchange, rules, journal, broker)
         book = _open_books(desk, book)
         book = _corporate_actions(desk, book, bar)
         book = _pay_out_delisted(desk, book, bar)
@@ -176,7 +172,7 @@ def _split(desk: _Desk, book: Book, ratio: Floats) -> Book:
         mark=mark,
         leaves=leaves,
         ordered=np.trunc(book.ordered * ratio + np.sign(book.ordered) * _WHOLE),
-        limit=desk.to_tick(book.limit / ratio, up=book.leaves < 0),
+        limit=on_step(desk.exchange, desk.session, book.limit / ratio, up=book.leaves < 0),
     )
 
 
@@ -207,9 +203,8 @@ def _fill_orders(desk: _Desk, book: Book, bar: SessionBars) -> Book:
     if not book.leaves.any():
         return book
     k, s = np.nonzero(book.leaves)
-    prices = _fill_prices(desk, book, bar, k, s)
-    most = np.floor(desk.rules.max_volume_share[k] * np.nan_to_num(bar.volume[s]))
-    shares = np.where(np.isnan(prices), 0, np.minimum(np.abs(book.leaves[k, s]), most))
+    executed = desk.broker.executions(_waiting(desk, book, k, s), bar)
+    prices, shares = executed.prices, executed.shares
     is_sale = book.leaves[k, s] < 0
     sold = is_sale & (np.minimum(shares, book.shares[k, s]) > 0)
     if sold.any():
@@ -217,35 +212,27 @@ def _fill_orders(desk: _Desk, book: Book, bar: SessionBars) -> Book:
         book = _settle(desk, book, k[sold], s[sold], -n, prices[sold])
     bought = ~is_sale & (shares > 0)
     if bought.any():
-        n = _affordable(desk, book.cash, k[bought], shares[bought], prices[bought])
+        n = shares[bought]
+        if not desk.broker.tells_facts:
+            n = _affordable(desk, book.cash, k[bought], n, prices[bought])
         is_paid = n > 0
         where = np.flatnonzero(bought)[is_paid]
         book = _settle(desk, book, k[where], s[where], n[is_paid], prices[where])
     return _age_orders(desk, book)
 
 
-def _fill_prices(desk: _Desk, book: Book, bar: SessionBars, k: Ints, s: Ints) -> Floats:
-    """Price at which each open order would fill, NaN where it does not.
-
-    A MARKET order pays the open and the slippage, a LIMIT order never worse than its limit. Nothing
-    fills without volume, nor on the wrong side of a price limit.
-    """
-    is_purchase = book.leaves[k, s] > 0
-    start = np.where(bar.open[s] > 0, bar.open[s], np.nan)
-    slip = np.where(is_purchase, 1.0, -1.0) * desk.rules.slippage_bps[k] / 1e4
-    prices = desk.to_tick(start * (1 + slip), up=is_purchase)
-    limit = book.limit[k, s]
-    is_reached = np.where(is_purchase, bar.low[s] <= limit, bar.high[s] >= limit)
-    bounded = np.where(is_purchase, np.minimum(prices, limit), np.maximum(prices, limit))
-    prices = np.where(np.isnan(limit), prices, np.where(is_reached, bounded, np.nan))
-    if (widest := desk.exchange.widest_move(desk.session)) is not None:
-        before = book.mark[s]
-        highest = desk.to_tick(before * (1 + widest), up=False)
-        lowest = desk.to_tick(before * (1 - widest), up=True)
-        is_locked = np.where(is_purchase, start >= highest, start <= lowest)
-        within = np.minimum(np.maximum(prices, lowest), highest)
-        prices = np.where(is_locked, np.nan, np.where(np.isnan(before), prices, within))
-    return np.where(np.nan_to_num(bar.volume[s]) > 0, prices, np.nan)
+def _waiting(desk: _Desk, book: Book, k: Ints, s: Ints) -> OpenOrders:
+    return OpenOrders(
+        desk.session,
+        desk.exchange,
+        desk.rules,
+        k,
+        s,
+        book.leaves[k, s],
+        book.limit[k, s],
+        book.opened[k, s],
+        book.mark[s],
+    )
 
 
 def _affordable(desk: _Desk, cash: Floats, k: Ints, shares: Floats, prices: Floats) -> Floats:
@@ -375,7 +362,9 @@ def _make_orders(
     price, side = bar.close[s], np.sign(gap)
     asked = Asked(k, s, gap, price, weight[k, s])
     allowed, why = checked(asked, book, equity, state, desk.rules)
-    limit = desk.to_tick(price * (1 - side * offset_bps[k] / 1e4), up=side < 0)
+    limit = on_step(
+        desk.exchange, desk.session, price * (1 - side * offset_bps[k] / 1e4), up=side < 0
+    )
     day = np.datetime64(desk.session, "D").astype(np.int64)
     for kind, chosen in (("DENIED", allowed == 0), ("ORDER", allowed > 0)):
         desk.journal.add(

@@ -11,11 +11,12 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
+from quant_assets.domain.broker import PAPER, Broker
 from quant_assets.domain.ledger import run_sessions
 from quant_assets.domain.ledger_book import RuleTable, Wishes, bars_of, dense, new_book
 from quant_assets.domain.ledger_entries import Labels, book_of, ledger_rows, open_order_ids
 from quant_assets.domain.ledger_journal import Journal
-from quant_assets.domain.signals import Listed, is_listed
+from quant_assets.domain.signals import Listed, is_listed, limit_offsets
 from quant_assets.domain.strategy_config import Strategy
 from quant_assets.domain.trading_rules import EXCHANGES, TradingRules
 from quant_assets.errors import BadDataError
@@ -29,6 +30,7 @@ class PaperBook:
     strategies: Sequence[Strategy]
     rules: TradingRules
     listings: Sequence[Listed]
+    broker: Broker = PAPER
 
     def run(
         self,
@@ -57,7 +59,7 @@ class PaperBook:
         journal = Journal(len(sessions), len(self.strategies))
         rules = RuleTable.of([self.rules] * len(self.strategies))
         wishes = self._wishes(signals, sessions, symbols)
-        run_sessions(book, bars, wishes, EXCHANGES[self.market], rules, journal)
+        run_sessions(book, bars, wishes, EXCHANGES[self.market], rules, journal, self.broker)
         labels = Labels(self.market, sessions, self.strategies, symbols, self.rules.version, ids)
         return ledger_rows(journal, labels)
 
@@ -72,11 +74,10 @@ class PaperBook:
             weight, wanted = dense(own, ["target_weight", "action"], sessions, symbols)
             weights.append(weight)
             actions.append(np.nan_to_num(wanted))
-        offsets = [
-            one.limit_offset_bps if one.order_type == "LIMIT" else np.nan for one in self.strategies
-        ]
         return Wishes(
-            np.stack(weights, axis=1), np.stack(actions, axis=1).astype(np.int8), np.array(offsets)
+            np.stack(weights, axis=1),
+            np.stack(actions, axis=1).astype(np.int8),
+            limit_offsets(self.strategies),
         )
 
     def _demand_same_strategies(self, signals: pd.DataFrame) -> None:

@@ -48,7 +48,7 @@ def risk_rows(ledger: pd.DataFrame, bars: Bars) -> pd.DataFrame:
     ``bars`` hold those sessions and up to ``RISK_SESSIONS`` before the first. A symbol's
     sessions before its first bar count as 0. Tails, volatility and beta are shares of the equity,
     losses positive, null with fewer than ``FEWEST_SESSIONS`` returns; beta is to the equally
-    weighted mean of the symbols that had a bar.
+    weighted mean of the symbols that had a bar, whose return of the session is the benchmark's.
     """
     days = pd.DatetimeIndex(bars.sessions)
     symbols = pd.Index(bars.symbols)
@@ -70,6 +70,7 @@ def risk_rows(ledger: pd.DataFrame, bars: Bars) -> pd.DataFrame:
                     "n_positions": len(own),
                     "largest_weight": float(weights.max(initial=0.0)),
                     "drawdown": max(0.0, 1 - equity / float(account["peak_equity"])),
+                    "benchmark_return": float(market[-1]) if len(market) else np.nan,
                     "observations": len(outcomes),
                     **tail_risk(outcomes, market),
                 }
@@ -77,22 +78,24 @@ def risk_rows(ledger: pd.DataFrame, bars: Bars) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _window(bars: Bars, start: int, end: int) -> tuple[Floats, Floats]:
-    """Returns of the symbols after session ``start`` (0 where there are none), and their mean.
+def universe_returns(bars: Bars) -> Floats:
+    """Mean total return of the symbols that had a bar and one before it, by session; NaN: none."""
+    returns = total_returns(bars)
+    known = ~np.isnan(returns) & (bars.close > 0)
+    count = known.sum(axis=1)
+    total = np.where(known, returns, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
-    The mean is of the symbols that had a bar and one before it in the window; NaN without any.
-    """
+
+def _window(bars: Bars, start: int, end: int) -> tuple[Floats, Floats]:
+    """Returns of the symbols after session ``start`` (0 where there are none), and their mean."""
     part = replace(
         bars,
         close=bars.close[start:end],
         dividend=bars.dividend[start:end],
         split_ratio=bars.split_ratio[start:end],
     )
-    returns = total_returns(part)[1:]
-    known = ~np.isnan(returns) & (part.close[1:] > 0)
-    count = known.sum(axis=1)
-    total = np.where(known, returns, 0.0).sum(axis=1)
-    return np.nan_to_num(returns), np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.nan_to_num(total_returns(part)[1:]), universe_returns(part)[1:]
 
 
 def tail_risk(outcomes: Floats, market: Floats) -> dict[str, float]:

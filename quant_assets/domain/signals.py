@@ -12,12 +12,15 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from quant_assets.domain.ledger_book import dense
-from quant_assets.domain.strategies import ACTIONS, decide, scores_of
-from quant_assets.domain.strategy_config import Strategy
+from quant_assets.domain.custom_strategy import Known, custom_scores
+from quant_assets.domain.ledger_book import Bools, Floats, Wishes, dense
+from quant_assets.domain.strategies import ACTIONS, Decisions, decide, scores_of
+from quant_assets.domain.strategy_config import CUSTOM, Strategy
 
 NO_REGIME = 1.0
 """Risk multiplier where no regime is known: macro data are an optional input."""
+REGIME_DAYS = 3
+"""Calendar days before a session back to which a regime's release day counts."""
 
 
 class Listed(Protocol):
@@ -47,6 +50,70 @@ class Inputs:
     listings: Sequence[Listed]
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Decisions of T sessions, K strategies, S symbols, with what they rest on.
+
+    ``previous`` (T by K by S) are the weights before each session; ``is_row`` is True for what has
+    a row among the signals: a score, a weight or a weight before.
+    """
+
+    symbols: Sequence[str]
+    scores: Floats
+    multiplier: Floats
+    previous: Floats
+    made: Decisions
+    is_row: Bools
+
+    def wishes(self, strategies: Sequence[Strategy]) -> Wishes:
+        """What the book is to do: no opinion where there is no row."""
+        weight = np.where(self.is_row, self.made.weight, np.nan)
+        return Wishes(weight, np.where(self.is_row, self.made.action, 0), limit_offsets(strategies))
+
+
+def limit_offsets(strategies: Sequence[Strategy]) -> Floats:
+    """How far from the close each strategy's LIMIT orders are, in bps; NaN for MARKET orders."""
+    return np.array(
+        [one.limit_offset_bps if one.order_type == "LIMIT" else np.nan for one in strategies]
+    )
+
+
+def decided(
+    inputs: Inputs,
+    strategies: Sequence[Strategy],
+    symbols: Sequence[str],
+    target: Floats,
+) -> Decided:
+    """What ``strategies`` decide for ``symbols``, from the weights ``target`` (K by S) on."""
+    days = sorted(inputs.decision_times)
+    sessions = pd.DatetimeIndex(days).as_unit("us")
+    by_source: dict[tuple[object, ...], Floats] = {}
+    for one in strategies:
+        if one.source not in by_source:
+            by_source[one.source] = _scores(one, inputs, sessions, symbols)
+    # Variants of one strategy share their scores: a grid of them needs no room for each.
+    kinds = [by_source[one.source][:, None, :] for one in strategies]
+    scores = (
+        np.broadcast_to(kinds[0], (len(days), len(strategies), len(symbols)))
+        if len(by_source) == 1
+        else np.concatenate(kinds, axis=1)
+    )
+    multiplier = risk_multipliers(inputs.regime, inputs.decision_times)
+    made = decide(scores, multiplier, strategies, target, is_listed(inputs.listings, days, symbols))
+    previous = np.concatenate([target[None], made.weight[:-1]])
+    is_row = ~np.isnan(scores) | (made.weight > 0) | (previous > 0)
+    return Decided(symbols, scores, multiplier, previous, made, is_row)
+
+
+def _scores(
+    strategy: Strategy, inputs: Inputs, sessions: pd.DatetimeIndex, symbols: Sequence[str]
+) -> Floats:
+    if strategy.kind != CUSTOM:
+        return scores_of(strategy, inputs.recommendations, inputs.indicators, sessions, symbols)
+    known = Known(inputs.recommendations, inputs.indicators, inputs.prices)
+    return custom_scores(strategy, known, sessions, symbols)
+
+
 def signal_rows(
     inputs: Inputs, strategies: Sequence[Strategy], before: pd.DataFrame | None
 ) -> pd.DataFrame:
@@ -61,35 +128,24 @@ def signal_rows(
     if before is not None:
         names.update(before.loc[before["target_weight"] > 0, "symbol"])
     symbols = sorted(names)
-    scores = np.stack(
-        [
-            scores_of(one, inputs.recommendations, inputs.indicators, sessions, symbols)
-            for one in strategies
-        ],
-        axis=1,
-    )
-    multiplier = risk_multipliers(inputs.regime, [inputs.decision_times[day] for day in days])
-    target = target_weights(before, strategies, symbols)
-    listed = is_listed(inputs.listings, days, symbols)
-    made = decide(scores, multiplier, strategies, target, listed)
-    previous = np.concatenate([target[None], made.weight[:-1]])
-    is_row = ~np.isnan(scores) | (made.weight > 0) | (previous > 0)
-    t, k, s = np.nonzero(is_row)
+    found = decided(inputs, strategies, symbols, target_weights(before, strategies, symbols))
+    t, k, s = np.nonzero(found.is_row)
     price, volume = dense(inputs.prices, ["close", "volume"], sessions, symbols)
     ids, versions = ([getattr(one, name) for one in strategies] for name in ("id", "version"))
     instants = pd.DatetimeIndex([inputs.decision_times[day] for day in days])
+    actions = np.array([ACTIONS[n] for n in (-1, 0, 1)], object)
     return pd.DataFrame(
         {
             "session_date": sessions[t],
             "strategy_id": np.array(ids, object)[k],
             "symbol": np.array(symbols, object)[s],
-            "action": np.array([ACTIONS[n] for n in (-1, 0, 1)], object)[made.action[t, k, s] + 1],
-            "target_weight": made.weight[t, k, s],
-            "previous_weight": previous[t, k, s],
-            "score": scores[t, k, s],
+            "action": actions[found.made.action[t, k, s] + 1],
+            "target_weight": found.made.weight[t, k, s],
+            "previous_weight": found.previous[t, k, s],
+            "score": found.scores[t, k, s],
             "reference_price": price[t, s],
             "volume": volume[t, s],
-            "risk_multiplier": multiplier[t],
+            "risk_multiplier": found.multiplier[t],
             "is_live": np.array([one.is_live for one in strategies])[k],
             "strategy_version": np.array(versions, object)[k],
             "decision_at": instants[t],
@@ -98,14 +154,22 @@ def signal_rows(
     )
 
 
-def risk_multipliers(regime: pd.DataFrame, decisions: Sequence[datetime]) -> "np.ndarray":
-    """Multiplier of the last regime that was available before each decision, else 1."""
+def risk_multipliers(regime: pd.DataFrame, decision_times: Mapping[date, datetime]) -> Floats:
+    """Multiplier of the last regime that was available before each decision, else 1.
+
+    Regimes of release days more than ``REGIME_DAYS`` before the session do not count: however many
+    of them a run has at hand, it finds the same one.
+    """
     known = regime.sort_values("available_at", kind="stable")
     instants = known["available_at"].dt.tz_localize(None).to_numpy().astype("datetime64[us]")
-    wanted = pd.DatetimeIndex(list(decisions)).tz_convert("UTC").tz_localize(None).to_numpy()
-    places = np.searchsorted(instants, wanted.astype("datetime64[us]"), side="left") - 1
+    days = sorted(decision_times)
+    wanted = pd.DatetimeIndex([decision_times[day] for day in days]).tz_convert("UTC")
+    limits = wanted.tz_localize(None).to_numpy().astype("datetime64[us]")
+    places = np.searchsorted(instants, limits, side="left") - 1
     values = np.append(known["risk_multiplier"].to_numpy(np.float64), NO_REGIME)
-    return values[places]
+    released = np.append(known["release_date"].to_numpy().astype("datetime64[D]"), np.datetime64(0, "D"))
+    oldest = np.array(days, "datetime64[D]") - REGIME_DAYS
+    return np.where(released[places] >= oldest, values[places], NO_REGIME)
 
 
 def target_weights(

@@ -4,20 +4,24 @@ Does not belong here: computing what they want (``strategies``), any import of p
 check the strategies whenever a process starts.
 """
 
+import importlib.util
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from quant_assets.domain.versioned import demand_fields, version_of
 from quant_assets.errors import BadConfigurationError
 
 COMBINED, MOVING_AVERAGE, BUY_AND_HOLD = "combined", "moving_average", "buy_and_hold"
-KINDS = (COMBINED, MOVING_AVERAGE, BUY_AND_HOLD)
+CUSTOM = "custom"
+KINDS = (COMBINED, MOVING_AVERAGE, BUY_AND_HOLD, CUSTOM)
 ORDER_TYPES = ("MARKET", "LIMIT")
 AVERAGES = (5, 20, 50, 60, 120, 200)
 """Lengths of the simple averages among the technical indicators."""
+_SCORES = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     COMBINED: {"enter": 0.15, "exit": 0.0},
@@ -38,7 +42,8 @@ class Strategy:
     Orders are MARKET, or LIMIT ``limit_offset_bps`` on the better side of the close.
 
     ``kind`` says where the score comes from: ``combined`` (the combined score), ``moving_average``
-    (the ``fast`` average over the ``slow`` one, less 1) or ``buy_and_hold`` (1 for each symbol).
+    (the ``fast`` average over the ``slow`` one, less 1), ``buy_and_hold`` (1 for each symbol) or
+    ``custom`` (the function ``scores``, ``package.module:name``, see ``custom_strategy``).
     Raises ``BadConfigurationError`` naming the field that is wrong.
     """
 
@@ -54,6 +59,7 @@ class Strategy:
     limit_offset_bps: float = 0.0
     fast: int = 50
     slow: int = 200
+    scores: str = ""
     is_live: bool = False
 
     def __post_init__(self) -> None:
@@ -68,6 +74,13 @@ class Strategy:
                 raise BadConfigurationError(
                     f"{where}: {name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"
                 )
+        if (self.kind == CUSTOM) != bool(self.scores) or not (
+            isinstance(self.scores, str) and (not self.scores or _SCORES.fullmatch(self.scores))
+        ):
+            raise BadConfigurationError(
+                f"{where}: scores is {self.scores!r}: the kind {CUSTOM}, and no other, names a "
+                "function, package.module:name"
+            )
         for name in ("use_regime", "is_live"):
             if not isinstance(getattr(self, name), bool):
                 raise BadConfigurationError(f"{where}: {name} is true or false")
@@ -117,10 +130,35 @@ class Strategy:
         return cls(**{**_DEFAULTS.get(given["kind"], {"enter": 0, "exit": 0}), **given})
 
     @property
+    def source(self) -> tuple[object, ...]:
+        """What its scores are computed from: strategies of one source have the same scores."""
+        if self.kind == MOVING_AVERAGE:
+            return (self.kind, self.fast, self.slow)
+        return (self.kind, self.scores)
+
+    @property
     def version(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of what it computes with."""
+        """First 12 hexadecimal digits of the SHA-256 of what it computes with.
+
+        Of a custom strategy that is also the text of its module: a changed function is another
+        strategy.
+        """
         values = {k: v for k, v in asdict(self).items() if k not in ("id", "is_live")}
+        if self.kind == CUSTOM:
+            values["scores"] += _text_of(self.scores.partition(":")[0])
+        else:
+            del values["scores"]
         return version_of({k: float(v) if isinstance(v, int) else v for k, v in values.items()})
+
+
+def _text_of(module: str) -> str:
+    """Source of a module, empty where there is none: whoever calls it says so."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return ""
+    path = Path(spec.origin) if spec is not None and spec.origin else None
+    return path.read_text(encoding="utf-8") if path is not None and path.suffix == ".py" else ""
 
 
 DEFAULT_STRATEGIES: tuple[Strategy, ...] = (

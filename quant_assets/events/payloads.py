@@ -199,10 +199,10 @@ class AnalysisCompleted(Outcome, frozen=True, kw_only=True, gc=False):
 
 
 class TradingSignalDetected(Payload, frozen=True, kw_only=True, gc=False):
-    """A recommendation to buy or to sell; HOLD is not sent.
+    """What the live strategy buys or sells; HOLD is not sent.
 
     ``price`` is the session's close as traded, in the market's currency; ``volume`` the shares
-    traded in it.
+    traded in it. ``score`` is null where a symbol is sold that has none any more.
     """
 
     signal_type: Side
@@ -212,8 +212,8 @@ class TradingSignalDetected(Payload, frozen=True, kw_only=True, gc=False):
     strategy_id: Annotated[str, Meta(description="Strategy and its version")]
     market: MarketKey
     session: Session
-    score: Score
-    label: str
+    score: Annotated[float, Meta(description="Score of the strategy, of its own scale")] | None
+    target_weight: Annotated[float, Meta(description="Share of the equity to be held")]
 
 
 class TradingOrderCreated(Payload, frozen=True, kw_only=True, gc=False):

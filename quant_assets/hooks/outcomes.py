@@ -108,7 +108,7 @@ def _assets(job_name: str, selection: Collection[dg.AssetKey] | None) -> tuple[s
     if selection:
         return tuple(sorted(key.to_user_string() for key in selection))
     job = NEWS_STREAM if job_name == NEWS_STREAM.name else NAMED_JOBS.get(job_name)
-    return job.assets if job is not None else ()
+    return job.made if job is not None else ()
 
 
 def step_key(asset: str) -> str:

@@ -16,6 +16,7 @@ _TEMPORARY = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}\.tmp")
 _RECORD = re.compile(r"\.(?:sandbox|broker)\.json\.(\d+)")
 _SCRATCH = re.compile(r"[a-z]+\.(\d+)\.[0-9a-f]{8}")
 _PICTURE = re.compile(r"\w+_recommendations_\d{4}-\d{2}-\d{2}\.png")
+_SESSION = re.compile(r"\d{4}-\d{2}-\d{2}")
 _RUN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -48,6 +49,16 @@ def old_pictures(home: Path, before: float) -> Iterator[Path]:
     for path in (home / "pictures").glob("*.png"):
         if _PICTURE.fullmatch(path.name) and touched(path) < before:
             yield path
+
+
+def old_reports(home: Path, before: float) -> Iterator[Path]:
+    """Results of the paper book that were made before a time, but the newest of each market.
+
+    A backtest's are left: somebody asked for them.
+    """
+    for book in (home / "results").glob("*/book"):
+        made = sorted(path for path in book.glob("*") if _SESSION.fullmatch(path.name))
+        yield from (path for path in made[:-1] if touched(path) < before)
 
 
 def old_outputs(folder: Path, before: float) -> Iterator[Path]:

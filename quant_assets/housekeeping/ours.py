@@ -4,15 +4,20 @@ import dagster as dg
 
 from quant_assets import naming
 from quant_assets.housekeeping.job import NAME
-from quant_assets.jobs import NAMED_JOBS, NEWS_STREAM
+from quant_assets.jobs import BACKTEST, NAMED_JOBS, NEWS_STREAM
+from quant_assets.markets import MARKETS
 from quant_assets.schemas import DATASETS
 
 TOPICS = (naming.ASSET_REQUESTS, naming.ASSET_ARTICLES, naming.ASSET_DEAD_LETTERS)
-ASSETS = frozenset(dg.AssetKey(path) for path in (*(name.split("/") for name in DATASETS), *TOPICS))
+EVALUATIONS = ("research/backtest", *(f"{market}/performance" for market in MARKETS))
+ASSETS = frozenset(
+    dg.AssetKey(path)
+    for path in (*(name.split("/") for name in (*DATASETS, *EVALUATIONS)), *TOPICS)
+)
 """The keys of all assets of this code location."""
 STORED_KEYS = tuple(sorted(key.to_string() for key in ASSETS))
 """The same as Dagster's tables write them."""
-JOBS = frozenset((*NAMED_JOBS, NEWS_STREAM.name, NAME))
+JOBS = frozenset((*NAMED_JOBS, NEWS_STREAM.name, BACKTEST, NAME))
 
 
 def is_ours(run: dg.DagsterRun) -> bool:

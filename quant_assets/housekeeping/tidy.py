@@ -167,6 +167,8 @@ class _Tidy:
         old = files.old_pictures(self._values.home_dir, self._before(days).timestamp())
         why = f"saved more than {days} days ago (QUANT_PICTURE_RETENTION_DAYS)"
         yield self._cleared("pictures", old, why)
+        reports = files.old_reports(self._values.home_dir, self._before(days).timestamp())
+        yield self._cleared("reports", reports, why)
 
     def _databases(self) -> Iterator[Removed]:
         if self._dry_run:

@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,9 +250,16 @@ class ParquetStore:
             self.profile,
         )
 
-    def read(self, dataset: Dataset, asset: str, partitions: Sequence[str]) -> pd.DataFrame:
+    def read(
+        self,
+        dataset: Dataset,
+        asset: str,
+        partitions: Sequence[str],
+        only: Mapping[str, Collection[str]] | None = None,
+    ) -> pd.DataFrame:
         """Rows of stored partitions, checked against the contract, in the order of the keys.
 
+        ``only`` names the values that a column may have: other rows are left out while reading.
         Raises ``MissingPartitionError`` naming the partitions that are not stored and
         ``BadDataError`` naming a file that cannot be read or breaks the contract.
         """
@@ -265,7 +272,7 @@ class ParquetStore:
         if not partitions:
             return empty_frame(dataset)
         where = f"{asset} [{_shorten(partitions)}]"
-        frame = _scan(dataset, [self.path(asset, key) for key in partitions], asset)
+        frame = _scan(dataset, [self.path(asset, key) for key in partitions], asset, only or {})
         return dataset.conform(frame, f"stored {where}")
 
     def load(self, dataset: Dataset, asset: str, partitions: Sequence[str]) -> LoadedPartitions:
@@ -427,17 +434,21 @@ def _write_options(dataset: Dataset) -> dict[str, object]:
     return {"compression": "zstd", "write_statistics": False, "use_dictionary": repeated}
 
 
-def _scan(dataset: Dataset, paths: list[Path], asset: str) -> pd.DataFrame:
+def _scan(
+    dataset: Dataset, paths: list[Path], asset: str, only: Mapping[str, Collection[str]]
+) -> pd.DataFrame:
     """All files in one call: polars reads 300 of them in ~30 ms, a loop over pandas takes 630."""
     import polars as pl
 
     try:
-        return _collect(dataset, paths)
+        return _collect(dataset, paths, only)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise BadDataError(_first_unreadable(dataset, paths, asset, error)) from error
 
 
-def _collect(dataset: Dataset, paths: list[Path]) -> pd.DataFrame:
+def _collect(
+    dataset: Dataset, paths: list[Path], only: Mapping[str, Collection[str]]
+) -> pd.DataFrame:
     import polars as pl
 
     empty = pl.from_arrow(arrow_schema(dataset).empty_table())
@@ -445,6 +456,8 @@ def _collect(dataset: Dataset, paths: list[Path]) -> pd.DataFrame:
     scan = pl.scan_parquet(
         paths, schema=empty.schema, use_statistics=False, parallel="none", cache=False
     )
+    for column, values in only.items():
+        scan = scan.filter(pl.col(column).is_in(list(values)))
     return scan.collect().to_pandas()
 
 
@@ -466,7 +479,7 @@ def _first_unreadable(dataset: Dataset, paths: list[Path], asset: str, error: Ex
                 f"version {dataset.version} wants {_columns(expected)}; materialize it again"
             )
         try:
-            _collect(dataset, [path])
+            _collect(dataset, [path], {})
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as cause:
             return _corrupt(asset, path, cause)
     return f"{asset}: reading {len(paths)} partition(s) failed: {error}"

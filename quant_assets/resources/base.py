@@ -22,6 +22,7 @@ _SHOWN_SETTINGS = frozenset(
         "scoring",
         "strategy_list",
         "trading",
+        "reports",
         "alpha_vantage_calls_per_minute",
         "alpha_vantage_tickers",
         "yahoo_workers",

@@ -160,6 +160,7 @@ RISK = Dataset(
     description="Equity, exposure and risk of each book at the close of the session.",
     partition_column="session_date",
     key=_COMMON,
+    version=2,
     may_be_empty=True,
     columns=(
         SESSION_DATE,
@@ -171,6 +172,13 @@ RISK = Dataset(
         Column("largest_weight", "float", "Weight of the largest position.", "0..1", False, 0),
         Column("drawdown", "float", "Fall from the highest equity.", "0..1", False, 0, 1),
         replace(RISK_STATE, nullable=False),
+        Column(
+            "benchmark_return",
+            "float",
+            "Total return of the universe in the session, equal weights.",
+            "ratio",
+            nullable=True,
+        ),
         Column("observations", "int", "Sessions that the figures below rest on.", minimum=0),
         *(
             Column(

@@ -114,8 +114,7 @@ def test_news_and_macro_tell_their_rows(p: Platform, heard: Listener) -> None:
     ]
 
 
-def test_a_combined_analysis_tells_its_results_and_signals(p: Platform, heard: Listener) -> None:
-    before = len(heard.all("trading.signal.detected"))
+def test_a_combined_analysis_tells_its_results(p: Platform, heard: Listener) -> None:
     run_id = p.run("us_combined_analysis", SESSION).run_id
     payload = heard.only(run_id, "analysis.completed").payload
     stored = p.read("us/recommendations", SESSION).set_index("symbol")
@@ -137,21 +136,31 @@ def test_a_combined_analysis_tells_its_results_and_signals(p: Platform, heard: L
         *(f"progress {n}/4" for n in range(1, 5)),
         "completed 4/4",
     ]
-    bars = p.read("us/prices", SESSION).set_index("symbol")
-    signals = {said.key: said.payload for said in heard.all("trading.signal.detected")[before:]}
-    assert set(signals) == set(stored.index[stored["label"] != "HOLD"]) != set()
-    for symbol, signal in signals.items():
-        assert signal["signalType"] == stored.loc[symbol, "label"].removeprefix("STRONG_")
-        assert signal["price"] == bars.loc[symbol, "close"]
-        assert signal["volume"] == bars.loc[symbol, "volume"]
-        assert signal["strategyId"].startswith("combined-70-30:")
 
 
-def test_an_older_session_gives_no_signal(p: Platform, heard: Listener) -> None:
-    before = len(heard.all("trading.signal.detected"))
-    run_id = p.run("us_combined_analysis", "2026-03-18").run_id
-    assert heard.only(run_id, "analysis.completed").payload["session"] == "2026-03-18"
-    assert len(heard.all("trading.signal.detected")) == before
+def test_paper_trading_tells_the_signals_of_the_live_strategy(
+    p: Platform, heard: Listener
+) -> None:
+    """A book that begins with the last session buys in it; made again it says the same again."""
+    name = "trading.signal.detected"
+    p.run("us_combined_analysis", SESSION)
+    assert heard.all(name) == [], "a recommendation is no signal yet"
+    p.run("us_paper_trading", SESSION)
+    first = heard.all(name)
+    rows = p.read("us/signals", SESSION)
+    wanted = rows[rows["is_live"] & (rows["action"] != "HOLD")].set_index("symbol")
+    assert {said.key for said in first} == set(wanted.index) != set()
+    for said in first:
+        row = wanted.loc[said.key]
+        assert said.payload["signalType"] == row["action"]
+        assert said.payload["price"] == row["reference_price"]
+        assert said.payload["targetWeight"] == row["target_weight"]
+        assert said.payload["strategyId"] == f"combined-70-30:{row['strategy_version']}"
+    p.run("us_paper_trading", SESSION)
+    again = heard.all(name)[len(first) :]
+    assert {said.id for said in again} == {said.id for said in first}
+    for table in TRADING:
+        p.store.delete(f"us/{table}", [SESSION])
 
 
 def test_paper_trading_tells_the_live_orders_fills_and_positions(
@@ -160,8 +169,11 @@ def test_paper_trading_tells_the_live_orders_fills_and_positions(
     """A session decided before, so that its orders fill in the one that is told last."""
     kinds = ("trading.order.created", "trading.order.filled", "trading.position.updated")
     p.run("us_combined_analysis", "2026-03-18", SESSION)
-    runs = [p.run("us_paper_trading", day).run_id for day in ("2026-03-18", SESSION)]
-    assert heard.statuses(runs[1])[-1] == "completed 6/6"
+    told = len(heard.all("trading.signal.detected"))
+    runs = [p.run("us_paper_trading", "2026-03-18").run_id]
+    assert len(heard.all("trading.signal.detected")) == told, "an older session gives no signal"
+    runs.append(p.run("us_paper_trading", SESSION).run_id)
+    assert heard.statuses(runs[1])[-1] == "completed 7/7"
     ledger = p.read("us/ledger")
     live = ledger[ledger["is_live"]]
     said = {kind: heard.all(kind) for kind in kinds}
@@ -180,17 +192,6 @@ def test_paper_trading_tells_the_live_orders_fills_and_positions(
     p.run("us_paper_trading", SESSION)
     again = {x.id for kind in kinds for x in heard.all(kind)}
     assert again == set(ids), "a session computed again says the same again"
-
-
-def test_a_session_computed_again_repeats_the_ids_of_its_signals(
-    p: Platform, heard: Listener
-) -> None:
-    p.run("us_combined_analysis", SESSION)
-    first = heard.all("trading.signal.detected")
-    p.run("us_combined_analysis", SESSION)
-    again = heard.all("trading.signal.detected")[len(first) :]
-    assert again
-    assert {said.id for said in again} <= {said.id for said in first}
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,17 @@
 """The trading assets on a platform: the paper book goes on from itself, whatever the runs."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
 
+from quant_assets.assets.performance import book_records
 from quant_assets.checks.trading import accounting_faults, chain_breaks
 from quant_assets.domain.paper_book import PaperBook
-from quant_assets.errors import BadDataError
+from quant_assets.errors import BadDataError, MissingPartitionError
 from quant_assets.io_managers.parquet_store import content_hash
 from quant_assets.markets import MARKETS
 from quant_assets.naming import TRADING
@@ -169,3 +171,120 @@ def test_the_book_is_shown_with_the_shadows_beside_the_live_one(
     assert table[0].startswith("| strategy | equity USD | cash | drawdown | state |")
     assert table[2].startswith("| combined-70-30 (live) |")
     assert len(table) == 5
+
+
+# Evaluations: the paper book's own, and backtests on the same partitions.
+
+
+def backtest(p: Platform, *, check: bool = True, **config: object) -> dg.ExecuteInProcessResult:
+    asked = {"first": FIRST, "last": LAST, **config}
+    result = p.defs.resolve_job_def("backtest").execute_in_process(
+        instance=p.instance,
+        run_config={"ops": {"research__backtest": {"config": asked}}},
+        raise_on_error=False,
+    )
+    assert result.success or not check, failure(result)
+    return result
+
+
+def results_of(p: Platform, result: dg.ExecuteInProcessResult) -> Path:
+    (made,) = result.asset_materializations_for_node("research__backtest")
+    return p.settings.results_dir / "us" / "backtests" / str(made.metadata["name"].value)
+
+
+def test_each_run_evaluates_the_whole_book(shared: Platform, whole: object) -> None:
+    shared.run(JOB, LAST)
+    folder = shared.settings.results_dir / "us" / "book" / LAST
+    equity = pd.read_parquet(folder / "equity.parquet")
+    accounts = shared.read("us/ledger").query("kind == 'ACCOUNT'")
+    stored = accounts.pivot(index="session_date", columns="strategy_id", values="equity")
+    pd.testing.assert_frame_equal(equity, stored, check_names=False, check_index_type=False)
+    assert not (folder / "report.html").exists(), "QUANT_REPORTS is false here"
+    event = shared.instance.get_latest_materialization_event(dg.AssetKey(["us", "performance"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    facts = event.asset_materialization.metadata
+    assert facts["sessions"].value == len(equity) == 11
+    assert str(facts["figures"].value).splitlines()[2].startswith("| average-50-200 |")
+    assert str(facts["results"].value) == str(folder)
+    assert str(facts["picture"].value).startswith("![picture](data:image/png;base64,")
+
+
+def test_a_backtest_is_the_paper_book_to_the_cent(shared: Platform, whole: object) -> None:
+    folder = results_of(shared, backtest(shared))
+    made = pd.read_parquet(folder / "ledger.parquet")
+    stored = shared.read("us/ledger")
+    columns = [name for name in stored.columns if name != "opening_hash"]
+    dataset = dataset_of("us/ledger")
+    made = dataset.conform(made.assign(opening_hash=None), "the backtest's ledger")
+    pd.testing.assert_frame_equal(made[columns], stored[columns])
+    signals = dataset_of("us/signals").conform(pd.read_parquet(folder / "signals.parquet"), "its")
+    pd.testing.assert_frame_equal(signals, shared.read("us/signals"))
+    kept = pd.read_parquet(shared.settings.results_dir / "us/book" / LAST / "figures.parquet")
+    figures = pd.read_parquet(folder / "figures.parquet")
+    same = [name for name in figures.columns if not name.startswith("ic_")]
+    pd.testing.assert_frame_equal(figures[same], kept[same])
+    assert results_of(shared, backtest(shared)) == folder, "the same question has the same name"
+    page = (folder / "report.html").read_text()
+    assert "combined-70-30" in page
+    assert f"United States, backtest {folder.name}" in page
+
+
+def test_a_backtest_of_part_of_the_universe_with_other_costs(
+    shared: Platform, whole: object
+) -> None:
+    hold = {"id": "mine", "kind": "buy_and_hold", "is_live": True}
+    dear = backtest(
+        shared, symbols=["JPM"], strategies=[hold], rules={"commission_bps": 100.0}, name="dear"
+    )
+    folder = results_of(shared, dear)
+    assert folder.name == "dear"
+    fills = pd.read_parquet(folder / "fills.parquet")
+    assert fills["symbol"].unique().tolist() == ["JPM"]
+    worth = fills["shares"] * fills["price"]
+    np.testing.assert_allclose(fills["commission"], worth * 0.01, atol=0.006)
+    assert pd.read_parquet(folder / "figures.parquet").index.tolist() == ["mine"]
+
+
+def test_a_grid_is_ranked_with_its_deflated_ratio(shared: Platform, whole: object) -> None:
+    result = backtest(shared, grid={"enter": [-0.5, 0.0, 0.2], "names": [1, 2]}, name="grid")
+    grid = pd.read_parquet(results_of(shared, result) / "grid.parquet")
+    assert len(grid) == 6
+    assert grid["sharpe_ratio"].dropna().is_monotonic_decreasing
+    (made,) = result.asset_materializations_for_node("research__backtest")
+    assert "deflated_sharpe_ratio" in str(made.metadata["grid"].value).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"market": "de"}, "market is 'de'; the markets are us, kr"),
+        ({"first": "2026-3-5"}, "first is '2026-3-5': give a date"),
+        ({"first": LAST}, "1 session(s): a backtest needs two at least"),
+        ({"first": "2026-03-02"}, "not stored under"),
+        ({"symbols": ["ZZZ"]}, "ZZZ is not in the universe"),
+        ({"strategies": [{"id": "x", "kind": "magic"}]}, "kind is 'magic'"),
+        ({"rules": {"tax": 3}}, "tax"),
+        ({"rules": {"slippage_bps": "much"}}, "trading.slippage_bps is 'much': give a number"),
+        ({"grid": {"magic": [1]}}, "a strategy has no 'magic' to vary"),
+        ({"name": "../../etc"}, "name is '../../etc': it becomes a folder's name"),
+    ],
+)
+def test_a_backtest_that_cannot_be_says_why(
+    shared: Platform, whole: object, config: dict[str, object], words: str
+) -> None:
+    before = sorted((shared.settings.results_dir).rglob("*"))
+    result = backtest(shared, check=False, **config)
+    assert not result.success
+    assert words in failure(result)
+    assert sorted((shared.settings.results_dir).rglob("*")) == before
+
+
+def test_a_book_with_a_hole_is_not_evaluated(p: Platform) -> None:
+    p.run(JOB, FIRST, "2026-03-10")
+    p.store.delete("us/ledger", ["2026-03-06"])
+    with pytest.raises(BadDataError, match="2026-03-06 is missing between 2026-03-05 and"):
+        book_records(MARKETS["us"], p.store, p.settings)
+    p.store.delete("us/ledger", p.store.list_partitions("us/ledger"))
+    with pytest.raises(MissingPartitionError, match="make the book first"):
+        book_records(MARKETS["us"], p.store, p.settings)

@@ -301,7 +301,7 @@ def signal_of(symbol: str) -> Event[Any]:
         market="us",
         session=date(2026, 3, 19),
         score=0.25,
-        label="BUY",
+        target_weight=0.05,
     )
     stamp = datetime(2026, 3, 19, 20, 30, tzinfo=UTC)
     return event("trading.signal.detected", payload, timestamp=stamp)

@@ -6,14 +6,20 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import msgspec
 import pandas as pd
 import pytest
 
+from quant_assets.assets import analysis
 from quant_assets.cli.verify import Sample, verify
 from quant_assets.cli.verify_compare import integrity
+from quant_assets.cli.verify_future import decided_at, is_decided
 from quant_assets.cli.verify_report import SCHEMA_PATH, Partition, VerifyReport, schema
 from quant_assets.cli.verify_scratch import make, scratch
+from quant_assets.definitions import build_defs
+from quant_assets.domain import indicators as domain_indicators
+from quant_assets.domain.indicators import technical_indicators as compute_indicators
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.schemas import dataset_of
 from quant_assets_tests.filled_home import SESSIONS, STORED, filled, quant, settings_of
@@ -264,3 +270,65 @@ def test_a_wrong_argument_is_a_sentence(
     out, errors = quant(full.settings.home_dir, capsys, "verify", *words, status=2)
     assert message in errors
     assert out == ""
+
+
+# Without the future.
+
+
+def blind(p: Platform, *assets: str, day: str | None = None) -> VerifyReport:
+    return verify(p.settings, Sample(assets, 1000, 1, day, day, True), lambda one: None)
+
+
+def test_nothing_stored_looks_ahead(full: Platform) -> None:
+    """Every computed partition is the same made from what was known at its decision alone."""
+    before = tree(full.settings.home_dir)
+    report = blind(full, *STORED)
+    assert [p for p in report.partitions if p.verdict != "equal"] == []
+    made = {p.asset for p in report.partitions}
+    assert made == {a for a in STORED if is_decided(a)}
+    assert {SCORE, ADVICE, "us/technical_indicators", "us/news_sentiment"} <= made
+    assert tree(full.settings.home_dir) == before
+
+
+def test_what_looks_ahead_is_found(
+    full: Platform, stored: ParquetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Indicators that are computed with the bars of the next session, as a careless mapping does."""
+
+    def careless(count: int) -> dg.TimeWindowPartitionMapping:
+        return dg.TimeWindowPartitionMapping(
+            start_offset=-count, end_offset=1, allow_nonexistent_upstream_partitions=True
+        )
+
+    indicators = "us/technical_indicators"
+    honest = one(full, indicators, SESSIONS[0])
+    monkeypatch.setattr(analysis, "look_back", careless)
+    monkeypatch.setattr(domain_indicators, "technical_indicators", _of_tomorrow)
+    planted = build_defs(full.settings)
+    for day in SESSIONS[:2]:
+        assert make(planted, full.instance, indicators, day, day, rebuild=False) == ""
+    assert one(full, indicators, SESSIONS[0]).verdict == "equal", "made again it is the same"
+    (found,) = blind(full, indicators, day=SESSIONS[0]).partitions
+    assert (found.verdict, codes(found), found.is_bad) == ("look_ahead", ["future"], True)
+    assert found.stored_hash != honest.stored_hash
+    # What drifted for another reason is called so.
+    monkeypatch.undo()
+    (other,) = blind(full, indicators, day=SESSIONS[0]).partitions
+    assert other.verdict == "drift"
+
+
+def _of_tomorrow(prices: pd.DataFrame, sessions: pd.DatetimeIndex) -> pd.DataFrame:
+    """Indicators of a session with the close of the last bar that is there."""
+    frame = compute_indicators(prices, sessions)
+    last = prices.sort_values("session_date").groupby("symbol")["close"].last()
+    return frame.assign(close=frame["symbol"].map(last))
+
+
+def test_rows_that_became_known_late_are_taken_away(full: Platform) -> None:
+    """News that came after the decision may not matter, though their hour lies before it."""
+    sentiment, tones = "us/news_sentiment", full.read("news/article_sentiment")
+    decision = decided_at(sentiment, SESSIONS[0])
+    begun = pd.to_datetime(tones["hour"]) <= decision
+    assert (tones.loc[begun, "available_at"] >= decision).any(), "else nothing is taken away"
+    (found,) = blind(full, sentiment, day=SESSIONS[0]).partitions
+    assert found.verdict == "equal"

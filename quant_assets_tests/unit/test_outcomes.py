@@ -253,69 +253,68 @@ def test_nulls_are_absent_and_no_nan_reaches_json() -> None:
     assert told[2]["parts"] == {"technical": 0.5}
 
 
-def recommendation(symbol: str, label: str | float, score: float) -> dict[str, Any]:
+def signal(symbol: str, action: str, weight: float = 0.05, **others: Any) -> dict[str, Any]:
     return {
         "symbol": symbol,
-        "label": label,
-        "combined_score": score,
-        "technical_weight": 0.7,
-        "sentiment_weight": 0.3,
-        "scoring_version": "abc",
+        "action": action,
+        "target_weight": weight,
+        "score": 0.3,
+        "reference_price": 100.0,
+        "volume": 1000.0,
+        "strategy_id": "combined-70-30",
+        "strategy_version": "abc",
+        "is_live": True,
+        **others,
     }
 
 
-RECOMMENDED = [
-    recommendation("AAPL", "STRONG_BUY", 0.4),
-    recommendation("MSFT", "BUY", 0.2),
-    recommendation("NVDA", "HOLD", 0.0),
-    recommendation("JPM", "SELL", -0.2),
-    recommendation("XOM", "STRONG_SELL", -0.5),
-    recommendation("V", NULL, NULL),
-    recommendation("MA", "BUY", 0.3),
-]
-BARS = [
-    {"symbol": row["symbol"], "close": 100.0 + n, "volume": 1000 + n}
-    for n, row in enumerate(RECOMMENDED[:-1])
+SIGNALS = [
+    signal("AAPL", "BUY"),
+    signal("MSFT", "BUY", 0.1, reference_price=101.0, volume=1001.0),
+    signal("NVDA", "HOLD"),
+    signal("JPM", "SELL", 0.0, score=NULL),
+    signal("V", "BUY", strategy_id="average-50-200", is_live=False),
+    signal("MA", "SELL", 0.0, reference_price=NULL, volume=NULL),
 ]
 
 
-def test_buy_and_sell_are_signals_hold_and_no_label_are_not() -> None:
-    signals = signals_of(US, "2026-03-19", NOW, RECOMMENDED, BARS)
-    assert [(s.symbol, s.signal_type, s.price, s.volume) for s in signals] == [
-        ("AAPL", "BUY", 100.0, 1000),
-        ("MSFT", "BUY", 101.0, 1001),
-        ("JPM", "SELL", 103.0, 1003),
-        ("XOM", "SELL", 104.0, 1004),
-    ], "MA has no bar in the session: there is no price to trade at"
+def test_what_the_live_strategy_buys_and_sells_is_told() -> None:
+    signals = signals_of(US, "2026-03-19", NOW, SIGNALS)
+    assert [(s.symbol, s.signal_type, s.price, s.volume, s.target_weight) for s in signals] == [
+        ("AAPL", "BUY", 100.0, 1000, 0.05),
+        ("MSFT", "BUY", 101.0, 1001, 0.1),
+        ("JPM", "SELL", 100.0, 1000, 0.0),
+    ], "NVDA is held, V a shadow's, and MA has no bar in the session to be traded at"
     assert {s.strategy_id for s in signals} == {"combined-70-30:abc"}
     assert {(s.market, s.session) for s in signals} == {("us", date(2026, 3, 19))}
+    assert signals[-1].score is None, "a symbol that has no score any more is sold"
 
 
 def test_only_the_last_complete_session_gives_signals() -> None:
-    assert signals_of(US, "2026-03-18", NOW, RECOMMENDED, BARS) == []
+    assert signals_of(US, "2026-03-18", NOW, SIGNALS) == []
     before_the_close = datetime(2026, 3, 19, 20, 15, tzinfo=UTC)
-    assert signals_of(US, "2026-03-19", before_the_close, RECOMMENDED, BARS) == []
-    assert signals_of(US, "2026-03-18", before_the_close, RECOMMENDED, BARS) != []
-    assert signals_of(KR, "2026-03-19", NOW, RECOMMENDED, BARS) != []
+    assert signals_of(US, "2026-03-19", before_the_close, SIGNALS) == []
+    assert signals_of(US, "2026-03-18", before_the_close, SIGNALS) != []
+    assert signals_of(KR, "2026-03-19", NOW, SIGNALS) != []
 
 
-def test_a_signal_has_the_same_id_until_its_label_changes() -> None:
+def test_a_signal_has_the_same_id_until_what_it_says_changes() -> None:
     def ids(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        signals = signals_of(US, "2026-03-19", NOW, rows, BARS)
+        signals = signals_of(US, "2026-03-19", NOW, rows)
         return {key: event.event_id for key, event in signal_events(signals)}
 
-    first = ids(RECOMMENDED)
-    changed = ids([recommendation("AAPL", "BUY", 0.3), *RECOMMENDED[1:]])
-    assert ids(RECOMMENDED) == first
+    first = ids(SIGNALS)
+    changed = ids([signal("AAPL", "SELL", 0.0), *SIGNALS[1:]])
+    assert ids(SIGNALS) == first
     assert changed["AAPL"] != first["AAPL"]
     assert changed["MSFT"] == first["MSFT"]
     name = "trading.signal.detected"
-    parts = ("combined-70-30:abc", name, "us", "2026-03-19", "MSFT", "BUY")
+    parts = ("combined-70-30:abc", name, "us", "2026-03-19", "MSFT", "BUY:0.1")
     assert first["MSFT"] == derived_id(*parts)
 
 
 def test_a_signal_can_be_encoded() -> None:
-    events = signal_events(signals_of(US, "2026-03-19", NOW, RECOMMENDED, BARS))
+    events = signal_events(signals_of(US, "2026-03-19", NOW, SIGNALS))
     content = msgspec.json.decode(encode(events[0][1]))
     assert content["payload"]["signalType"] == "BUY"
-    assert content["payload"]["label"] == "STRONG_BUY"
+    assert content["payload"]["targetWeight"] == 0.05

@@ -1,5 +1,6 @@
 """Strategies: their configuration, hysteresis, selection and weights."""
 
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -160,7 +161,12 @@ def test_each_kind_has_its_score() -> None:
 
 def test_the_regime_known_before_the_decision_counts() -> None:
     at = pd.DatetimeIndex(["2026-03-02 06:00", "2026-03-03 06:00"], tz="UTC")
-    regime = pd.DataFrame({"available_at": at, "risk_multiplier": [0.7, 0.3]})
-    decisions = [moment.to_pydatetime() for moment in [at[0], at[1], at[1] + pd.Timedelta("1s")]]
-    assert risk_multipliers(regime, decisions).tolist() == [1.0, 0.7, 0.3]
-    assert risk_multipliers(regime.iloc[:0], decisions).tolist() == [1.0, 1.0, 1.0]
+    released = pd.DatetimeIndex(["2026-03-01", "2026-03-02"])
+    regime = pd.DataFrame(
+        {"available_at": at, "release_date": released, "risk_multiplier": [0.7, 0.3]}
+    )
+    moments = [at[0], at[1], at[1] + pd.Timedelta("1s"), at[1] + pd.Timedelta("3D")]
+    sessions = [date(2026, 3, day) for day in (1, 2, 5, 6)]
+    times = {day: at.to_pydatetime() for day, at in zip(sessions, moments, strict=True)}
+    assert risk_multipliers(regime, times).tolist() == [1.0, 0.7, 0.3, 1.0], "the last is too old"
+    assert risk_multipliers(regime.iloc[:0], times).tolist() == [1.0] * 4

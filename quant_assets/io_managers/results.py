@@ -1,0 +1,61 @@
+"""Results of an evaluation as a folder: tables, a page. What belongs here: writing it whole.
+
+A result is not a partition: nothing is computed from it, it is looked at and opened in a notebook.
+``<home>/results/us/book/2026-03-19/`` holds that of the paper book after a session,
+``<home>/results/us/backtests/<name>/`` that of a backtest; each has ``report.html``,
+``facts.json`` and a Parquet file a table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quant_assets.errors import BadDataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAGE, FACTS = "report.html", "facts.json"
+
+
+def write_results(
+    folder: Path, tables: Mapping[str, pd.DataFrame], page: str | None, facts: Mapping[str, Any]
+) -> Path:
+    """Write a result beside ``folder`` and put it there, in place of an older one; the folder.
+
+    A reader finds the old result or the new one, a process that is killed leaves no half of one.
+    Raises ``BadDataError`` where the disk refuses, naming the folder.
+    """
+    mark = f"{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+    fresh, old = (folder.with_name(f".{folder.name}.{name}.{mark}") for name in ("new", "old"))
+    try:
+        fresh.mkdir(parents=True)
+        for name, table in tables.items():
+            table.to_parquet(fresh / f"{name}.parquet", compression="zstd")
+        if page is not None:
+            (fresh / PAGE).write_text(page, encoding="utf-8")
+        (fresh / FACTS).write_text(json.dumps(facts, indent=2, default=str), encoding="utf-8")
+        if folder.exists():
+            folder.replace(old)
+        fresh.replace(folder)
+    except OSError as error:
+        raise BadDataError(
+            f"the results could not be written to {folder}: {error}; free space there or make it "
+            "writable, then make them again"
+        ) from error
+    finally:
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
+    return folder
+
+
+def newest_result(folder: Path) -> Path | None:
+    """The result in ``folder`` whose name is the last, None if there is none."""
+    found = sorted(path.parent for path in folder.glob(f"*/{FACTS}") if path.parent.name[0] != ".")
+    return found[-1] if found else None
