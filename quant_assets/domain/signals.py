@@ -17,6 +17,7 @@ from quant_assets.domain.ledger_book import Bools, Floats, Wishes, dense
 from quant_assets.domain.strategies import ACTIONS, Decisions, decide, scores_of
 from quant_assets.domain.strategy_config import CUSTOM, Strategy
 
+ANCIENT = np.datetime64("0001-01-01", "us")
 NO_REGIME = 1.0
 """Risk multiplier where no regime is known: macro data are an optional input."""
 REGIME_DAYS = 3
@@ -38,8 +39,9 @@ class Listed(Protocol):
 class Inputs:
     """What is known of a market for the sessions of ``decision_times`` (session: instant).
 
-    ``recommendations``, ``indicators``, ``prices`` and ``regime`` are rows of the assets of those
-    names; of the regimes only those count that were available before a decision.
+    ``recommendations``, ``indicators``, ``prices``, ``regime`` and ``forecasts`` are rows of the
+    assets of those names; of the regimes only those count that were available before a decision.
+    Without forecasts a strategy that goes by them has no opinion.
     """
 
     recommendations: pd.DataFrame
@@ -48,6 +50,7 @@ class Inputs:
     regime: pd.DataFrame
     decision_times: Mapping[date, datetime]
     listings: Sequence[Listed]
+    forecasts: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,9 @@ def decided(
         if len(by_source) == 1
         else np.concatenate(kinds, axis=1)
     )
-    multiplier = risk_multipliers(inputs.regime, inputs.decision_times)
+    decisions = [inputs.decision_times[day] for day in days]
+    oldest = sessions - pd.Timedelta(days=REGIME_DAYS)
+    multiplier = risk_multipliers(inputs.regime, decisions, sessions, oldest)
     made = decide(scores, multiplier, strategies, target, is_listed(inputs.listings, days, symbols))
     previous = np.concatenate([target[None], made.weight[:-1]])
     is_row = ~np.isnan(scores) | (made.weight > 0) | (previous > 0)
@@ -109,7 +114,14 @@ def _scores(
     strategy: Strategy, inputs: Inputs, sessions: pd.DatetimeIndex, symbols: Sequence[str]
 ) -> Floats:
     if strategy.kind != CUSTOM:
-        return scores_of(strategy, inputs.recommendations, inputs.indicators, sessions, symbols)
+        return scores_of(
+            strategy,
+            inputs.recommendations,
+            inputs.indicators,
+            sessions,
+            symbols,
+            inputs.forecasts,
+        )
     known = Known(inputs.recommendations, inputs.indicators, inputs.prices)
     return custom_scores(strategy, known, sessions, symbols)
 
@@ -154,22 +166,35 @@ def signal_rows(
     )
 
 
-def risk_multipliers(regime: pd.DataFrame, decision_times: Mapping[date, datetime]) -> Floats:
+def risk_multipliers(
+    regime: pd.DataFrame,
+    decisions: Sequence[datetime],
+    sessions: pd.DatetimeIndex,
+    since: pd.DatetimeIndex | None = None,
+) -> "np.ndarray":
     """Multiplier of the last regime that was available before each decision, else 1.
 
-    Regimes of release days more than ``REGIME_DAYS`` before the session do not count: however many
-    of them a run has at hand, it finds the same one.
+    ``sessions`` are what is decided for. Regimes of later days count for none of them, though over
+    a weekend they are known before its decision: a session alone does not load them. ``since``:
+    the day of each session before which a regime is too old. Later days are available later.
     """
-    known = regime.sort_values("available_at", kind="stable")
-    instants = known["available_at"].dt.tz_localize(None).to_numpy().astype("datetime64[us]")
-    days = sorted(decision_times)
-    wanted = pd.DatetimeIndex([decision_times[day] for day in days]).tz_convert("UTC")
-    limits = wanted.tz_localize(None).to_numpy().astype("datetime64[us]")
-    places = np.searchsorted(instants, limits, side="left") - 1
+    known = regime.sort_values(["release_date", "available_at"], kind="stable")
+    instants, released = (_microseconds(known[name]) for name in ("available_at", "release_date"))
+    before = np.searchsorted(instants, _microseconds(pd.Series(list(decisions))), side="left")
+    by_its_day = np.searchsorted(released, _microseconds(sessions.to_series()), side="right")
+    places = np.minimum(before, by_its_day) - 1
+    if since is not None:
+        is_old = np.append(released, ANCIENT)[places] < _microseconds(since.to_series())
+        places = np.where(is_old, -1, places)
     values = np.append(known["risk_multiplier"].to_numpy(np.float64), NO_REGIME)
-    released = np.append(known["release_date"].to_numpy().astype("datetime64[D]"), np.datetime64(0, "D"))
-    oldest = np.array(days, "datetime64[D]") - REGIME_DAYS
-    return np.where(released[places] >= oldest, values[places], NO_REGIME)
+    return np.asarray(values[places])
+
+
+def _microseconds(times: pd.Series) -> "np.ndarray":
+    naive = pd.DatetimeIndex(times)
+    if naive.tz is not None:
+        naive = naive.tz_convert("UTC").tz_localize(None)
+    return np.asarray(naive.as_unit("us").to_numpy())
 
 
 def target_weights(
