@@ -38,7 +38,6 @@ from quant_assets.sandbox.broker import EmbeddedBroker
 from quant_assets.sensors.routing import Router
 from quant_assets.settings import read_settings
 from quant_assets_tests.integration.campaign import Installation, Process, installation, wait_until
-from quant_assets_tests.kafka_broker import free_ports
 
 NAMES = TopicNames()
 TOPIC = NAMES.topic("analysis.combined.request")
@@ -288,7 +287,7 @@ def stock(home: Path, servers: str, idle_events: int, burst: int) -> None:
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", "utf-8")
     # A code server of its own: the one that a daemon starts from a file ends every minute, and the
     # consumer in it with it, whose place in the group is taken for 45 s more: no event is read.
-    (port,) = free_ports(1)
+    port = free_port()
     place = f"{{host: 127.0.0.1, port: {port}, location_name: stock}}"
     (home / "workspace.yaml").write_text(f"load_from:\n  - grpc_server: {place}\n", "utf-8")
     folder = Path(sys.executable).parent
@@ -320,6 +319,13 @@ def stock(home: Path, servers: str, idle_events: int, burst: int) -> None:
     finally:
         daemon.stop()
         server.stop()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def is_served(port: int) -> bool:

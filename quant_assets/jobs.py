@@ -86,8 +86,8 @@ def _market_jobs(market: Market) -> tuple[NamedJob, ...]:
         ),
         NamedJob(
             market_job(key, "paper_trading"),
-            f"{name}: forecast of returns, signals of every strategy, the paper book with its tables "
-            "and risk, and how it has done.",
+            f"{name}: forecast of returns, signals of every strategy, the paper book with its "
+            "tables and risk, and how it has done.",
             tuple(f"{key}/{table}" for table in (*FORECAST, *TRADING)),
             ANALYSIS_LIMIT,
             inputs=(market_job(key, "combined_analysis"),),

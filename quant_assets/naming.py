@@ -82,7 +82,7 @@ CHAINED = ("signals", "ledger")
 
 PERFORMANCE_INPUTS = ("ledger", "risk", "signals", "recommendations", "prices")
 """What the evaluation of a market's book rests on."""
-BACKTEST_INPUTS = ("recommendations", "technical_indicators", "prices")
+BACKTEST_INPUTS = ("recommendations", "technical_indicators", "return_forecast", "prices")
 """What a backtest of a market rests on."""
 
 IO_MANAGER = "parquet"

@@ -30,7 +30,7 @@ class TradingSettings(BaseSettings):
     )
 
     reports: bool = Field(True, alias="QUANT_REPORTS")
-    """Whether each run of paper trading draws the report of the book; its tables it always keeps."""
+    """Whether a run of paper trading draws the report of the book; its tables are always kept."""
 
     @field_validator("strategy_list", "trading", mode="before")
     @classmethod

@@ -57,9 +57,7 @@ def build_performance(market: Market) -> dg.AssetsDefinition:
         owners=[naming.OWNER],
         code_version="1",
     )
-    def performance(
-        platform: SettingsResource, store: StoreResource, clock: ClockResource
-    ) -> Any:
+    def performance(platform: SettingsResource, store: StoreResource, clock: ClockResource) -> Any:
         from quant_assets.domain.evaluation import evaluate
 
         with typed_failures():
@@ -163,14 +161,14 @@ def performance_facts(found: "Evaluation", folder: "Path") -> dict[str, Any]:
         [name + (" (live)" if name == found.live else ""), *values]
         for name, values in zip(shown.index, shown.to_numpy().tolist(), strict=True)
     ]
-    live = found.figures.loc[found.live]
-    numbers = {
-        f"live_{name}": float(live[name]) for name in SHOWN_FIGURES if live[name] == live[name]
-    }
+    live = shown.loc[[found.live]].iloc[0].to_dict()
+    numbers = {f"live_{name}": float(value) for name, value in live.items() if value == value}
     return {
         "figures": markdown_table(["strategy", *SHOWN_FIGURES], rows),
         "picture": equity_picture(found.equity, found.benchmark),
-        "results": dg.MetadataValue.path(str(folder / PAGE if (folder / PAGE).exists() else folder)),
+        "results": dg.MetadataValue.path(
+            str(folder / PAGE if (folder / PAGE).exists() else folder)
+        ),
         "sessions": len(found.equity),
         **numbers,
     }

@@ -158,13 +158,53 @@ def regime_picture(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
     return _render(figure)
 
 
+def equity_picture(equity: pd.DataFrame, benchmark: pd.Series) -> dg.MarkdownMetadataValue:
+    """Equity of the books beside the benchmark, and how far each is below its peak.
+
+    ``equity``: value at the close, sessions by strategies, the one that matters most first.
+    ``benchmark``: simple returns by session; it begins with the equity of that strategy.
+    """
+    curves = equity.dropna(how="all")
+    if len(curves) < 2:
+        return _words("The paper book has a picture from its second session on.")
+    figure = _blank(height=4.2)
+    upper, lower = (_styled(axes) for axes in figure.subplots(2, 1, height_ratios=[3, 1]))
+    begun = curves.iloc[:, 0].dropna()
+    later = benchmark[benchmark.index > begun.index[0]] if len(begun) else benchmark.head(0)
+    if later.notna().any():
+        against = begun.iloc[0] * (1.0 + later.fillna(0.0)).cumprod()
+        label = "benchmark" if benchmark.name is None else str(benchmark.name)
+        upper.plot(against.index, against, color=GREY, linewidth=1, linestyle="--", label=label)
+    colours = (BLUE, AMBER, GREEN, RED)
+    for place, (name, values) in enumerate(curves.iloc[:, : len(colours)].items()):
+        line: Any = {"color": colours[place], "linewidth": 0.9 if place else 1.6}
+        upper.plot(curves.index, values, label=str(name), **line)
+        lower.plot(curves.index, 100 * (values / values.cummax() - 1.0), **line)
+    for axes in (upper, lower):
+        axes.set_xlim(curves.index[0], curves.index[-1])
+        _date_axis(axes)
+    upper.tick_params(labelbottom=False)
+    upper.set_title(f"Equity, {_day(curves.index[-1])}", loc="left")
+    upper.legend(loc="upper left", fontsize=8, frameon=False)
+    lower.set_ylabel("drawdown, %", fontsize=8)
+    return _render(figure)
+
+
 def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = _blank(height)
+    return figure, _styled(figure.add_subplot())
+
+
+def _blank(height: float) -> Figure:
     figure = Figure(figsize=(7.5, height), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    return figure
+
+
+def _styled(axes: Axes) -> Axes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    return figure, axes
+    return axes
 
 
 def _date_axis(axes: Axes) -> None:

@@ -6,6 +6,7 @@ the results: tables, and the same report as the paper book's.
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from pydantic import Field
 from quant_assets import naming
 from quant_assets.assets.common import markdown_table
 from quant_assets.assets.performance import keep_results, performance_facts
-from quant_assets.domain.strategy_config import COMBINED, CUSTOM, Strategy, strategies_of
+from quant_assets.domain.strategy_config import COMBINED, CUSTOM, FORECAST, Strategy, strategies_of
 from quant_assets.domain.trading_rules import TradingRules
 from quant_assets.domain.versioned import version_of
 from quant_assets.errors import BadConfigurationError, MissingPartitionError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from quant_assets.domain.backtest import Backtest
-    from quant_assets.domain.signals import Inputs
+    from quant_assets.domain.signals import Inputs, Listed
     from quant_assets.io_managers.parquet_store import ParquetStore
     from quant_assets.settings import Settings
 
@@ -120,7 +121,9 @@ def run_backtest(
         varied = _grid(config, test, inputs, benchmark)
         tables["grid"] = varied
         facts["grid"] = _grid_table(varied, list(config.grid))
-    name = _checked_name(config.name) or backtest_name(config, strategies, rules, days, inputs.listings)
+    name = _checked_name(config.name) or backtest_name(
+        config, strategies, rules, days, inputs.listings
+    )
     folder = settings.results_dir / market.key / "backtests" / name
     asked = {**config.model_dump(), "kind": "backtest", "rules_version": rules.version}
     title = f"{market.name}, backtest {name}"
@@ -159,12 +162,23 @@ def load_inputs(
     regime = [key for key in store.list_partitions("macro/regime") if first <= key <= keys[-1]]
     return Inputs(
         recommendations=rows("recommendations", is_needed=is_custom or COMBINED in kinds),
-        indicators=rows("technical_indicators", is_needed=bool(kinds - {COMBINED})),
+        indicators=rows("technical_indicators", is_needed=bool(kinds - {COMBINED, FORECAST})),
         prices=rows("prices"),
         regime=store.read(dataset_of("macro/regime"), "macro/regime", regime),
         decision_times={day: market.decision_at(day) for day in days},
         listings=listings,
+        forecasts=_forecasts(store, market, keys if FORECAST in kinds else [], names),
     )
+
+
+def _forecasts(
+    store: "ParquetStore", market: Market, keys: list[str], symbols: set[str]
+) -> "pd.DataFrame":
+    """Forecasts that are stored: sessions without any leave a strategy without an opinion."""
+    asset = f"{market.key}/return_forecast"
+    missing = set(store.missing(asset, keys))
+    present = [key for key in keys if key not in missing]
+    return store.read(dataset_of(asset), asset, present, only={"symbol": symbols})
 
 
 def backtest_name(
@@ -172,7 +186,7 @@ def backtest_name(
     strategies: tuple[Strategy, ...],
     rules: TradingRules,
     days: list[date],
-    listings: "tuple[Listing, ...]",
+    listings: "Sequence[Listed]",
 ) -> str:
     """Name of a backtest's results: the same question has the same name."""
     asked = {

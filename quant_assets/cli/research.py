@@ -45,7 +45,9 @@ def run_backtest_job(values: Settings, asked: dict[str, Any], last: date | None)
         click.echo(trace or reason.removeprefix(f"{STEP}: "), err=True)
         return None
     (made,) = result.asset_materializations_for_node(STEP)
-    return values.results_dir / asked["market"] / "backtests" / str(made.metadata["name"].value)
+    market, name = str(asked["market"]), str(made.metadata["name"].value)
+    folder: Path = values.results_dir / market / "backtests" / name
+    return folder
 
 
 def find_results(folder: Path, session: str | None, name: str | None) -> Path:

@@ -53,9 +53,7 @@ def verdicts(
         definitions = cut.scratch.definitions()
         for asset, key in sorted(drawn, key=lambda place: decided_at(*place), reverse=True):
             if problem := integrity(store, asset, key):
-                found = Partition(
-                    asset, key, problem.verdict, problem.reasons, problem.stored_hash
-                )
+                found = Partition(asset, key, problem.verdict, problem.reasons, problem.stored_hash)
                 yield found, False
                 continue
             cut.at(decided_at(asset, key), inputs_of(asset, key))

@@ -173,8 +173,9 @@ def benchmark_of(inputs: Inputs) -> pd.Series:
 
 def demand_inputs_known(inputs: Inputs) -> None:
     """Raise ``BadDataError`` for a row that was not known at the decision of its session."""
-    for name in ("recommendations", "indicators", "prices"):
-        demand_known(name, getattr(inputs, name), inputs.decision_times)
+    for name in ("recommendations", "indicators", "prices", "forecasts"):
+        if (rows := getattr(inputs, name)) is not None:
+            demand_known(name, rows, inputs.decision_times)
 
 
 def _bars(inputs: Inputs, days: Sequence[date], symbols: Sequence[str]) -> Bars:
@@ -194,6 +195,7 @@ def _of_sessions(inputs: Inputs, days: Sequence[date]) -> Inputs:
         recommendations=part(inputs.recommendations),
         indicators=part(inputs.indicators),
         prices=part(inputs.prices),
+        forecasts=None if inputs.forecasts is None else part(inputs.forecasts),
         decision_times={day: inputs.decision_times[day] for day in days},
     )
 

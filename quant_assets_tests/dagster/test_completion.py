@@ -15,7 +15,7 @@ from quant_assets.events.publisher import Publisher
 from quant_assets.hooks.answers import Source, outcome_events
 from quant_assets.hooks.outcomes import Problem, is_published, outcomes_of
 from quant_assets.markets import US
-from quant_assets.naming import TAG_PUBLISHED, TAG_RANGE_END, TAG_RANGE_START
+from quant_assets.naming import FORECAST, TAG_PUBLISHED, TAG_RANGE_END, TAG_RANGE_START, TRADING
 from quant_assets.partitions import session_partitions
 from quant_assets.policies import VENDOR_RETRY
 from quant_assets.resources import events as resource_events
@@ -138,9 +138,7 @@ def test_a_combined_analysis_tells_its_results(p: Platform, heard: Listener) -> 
     ]
 
 
-def test_paper_trading_tells_the_signals_of_the_live_strategy(
-    p: Platform, heard: Listener
-) -> None:
+def test_paper_trading_tells_the_signals_of_the_live_strategy(p: Platform, heard: Listener) -> None:
     """A book that begins with the last session buys in it; made again it says the same again."""
     name = "trading.signal.detected"
     p.run("us_combined_analysis", SESSION)
@@ -159,7 +157,7 @@ def test_paper_trading_tells_the_signals_of_the_live_strategy(
     p.run("us_paper_trading", SESSION)
     again = heard.all(name)[len(first) :]
     assert {said.id for said in again} == {said.id for said in first}
-    for table in TRADING:
+    for table in (*FORECAST, *TRADING):
         p.store.delete(f"us/{table}", [SESSION])
 
 

@@ -293,7 +293,7 @@ def test_nothing_stored_looks_ahead(full: Platform) -> None:
 def test_what_looks_ahead_is_found(
     full: Platform, stored: ParquetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Indicators that are computed with the bars of the next session, as a careless mapping does."""
+    """Indicators that are computed with the bars of the next session, by a careless mapping."""
 
     def careless(count: int) -> dg.TimeWindowPartitionMapping:
         return dg.TimeWindowPartitionMapping(

@@ -169,7 +169,10 @@ def test_what_was_not_known_at_the_decision_is_refused() -> None:
         place = rows.index[rows["session_date"] == pd.Timestamp(day)][2]
         symbol = rows.loc[place, "symbol"]
         rows.loc[place, "available_at"] = inputs.decision_times[day] + timedelta(seconds=1)
-        for run in (Backtest("us", STRATEGIES, RULES).run, Backtest("us", STRATEGIES, RULES).run_grid):
+        for run in (
+            Backtest("us", STRATEGIES, RULES).run,
+            Backtest("us", STRATEGIES, RULES).run_grid,
+        ):
             with pytest.raises(BadDataError, match=f"{name} of {day}, {symbol}: it was available"):
                 run(replace(inputs, **{name: rows}))
     late = inputs.recommendations.assign(
@@ -219,7 +222,7 @@ def test_the_best_of_many_worthless_variants_is_deflated() -> None:
     best = figures.iloc[0]
     assert best["probabilistic_sharpe_ratio"] > best["deflated_sharpe_ratio"]
     alone = Backtest("us", some[:1], RULES).run_grid(inputs)
-    assert alone.figures(benchmark_of(inputs), []) ["deflated_sharpe_ratio"].isna().all()
+    assert alone.figures(benchmark_of(inputs), [])["deflated_sharpe_ratio"].isna().all()
 
 
 # Evaluations.
@@ -247,9 +250,14 @@ def test_an_evaluation_says_what_the_ledger_says() -> None:
     assert found.figures.loc["best", "orders_denied"] == found.denied["best"].sum()
     assert len(found.labels) == 5
     assert found.positions["session_date"].nunique() == 1
-    assert {"beta", "sharpe_ratio", "annual_turnover", "win_rate", "trade_profit", "ic_mean"} <= set(
-        found.figures.columns
-    )
+    assert {
+        "beta",
+        "sharpe_ratio",
+        "annual_turnover",
+        "win_rate",
+        "trade_profit",
+        "ic_mean",
+    } <= set(found.figures.columns)
 
 
 def test_a_strategy_counts_since_it_was_opened_last() -> None:
@@ -259,7 +267,9 @@ def test_a_strategy_counts_since_it_was_opened_last() -> None:
     signals, ledger = Backtest("us", STRATEGIES, RULES).run(inputs)
     late = of_days(inputs, days[10:])
     _, second = Backtest("us", STRATEGIES[1:2], RULES).run(late)
-    first_of_hold = ledger[(ledger["strategy_id"] == "hold") & (ledger["session_date"] <= pd.Timestamp(days[4]))]
+    first_of_hold = ledger[
+        (ledger["strategy_id"] == "hold") & (ledger["session_date"] <= pd.Timestamp(days[4]))
+    ]
     others = ledger[ledger["strategy_id"] != "hold"]
     joined = pd.concat([first_of_hold, others, second]).sort_values(
         ["session_date", "strategy_id", "entry"], ignore_index=True
@@ -268,7 +278,9 @@ def test_a_strategy_counts_since_it_was_opened_last() -> None:
     assert found.equity["hold"].first_valid_index() == pd.Timestamp(days[10])
     assert found.returns["hold"].first_valid_index() == pd.Timestamp(days[11])
     assert found.figures.loc["hold", "sessions"] == len(days) - 11
-    gone = ledger[(ledger["strategy_id"] != "hold") | (ledger["session_date"] <= pd.Timestamp(days[4]))]
+    gone = ledger[
+        (ledger["strategy_id"] != "hold") | (ledger["session_date"] <= pd.Timestamp(days[4]))
+    ]
     left = evaluate(records(inputs, STRATEGIES, signals, gone))
     assert [one.id for one in left.strategies] == ["best", "limit"]
 
@@ -304,4 +316,3 @@ def test_a_score_that_knows_the_market_has_power() -> None:
     knows["score"] = ahead.reindex(places).to_numpy()
     planted = evaluate(records(inputs, STRATEGIES, knows, ledger))
     assert planted.figures.loc["best", "ic_mean"] == pytest.approx(1.0)
-

@@ -107,7 +107,7 @@ def test_one_that_fails_is_named(name: str, error: type[Exception], words: str) 
     ],
 )
 def test_only_a_function_can_be_named(values: dict[str, object]) -> None:
-    with pytest.raises(BadConfigurationError, match="names a function, package.module:name"):
+    with pytest.raises(BadConfigurationError, match=r"names a function, package\.module:name"):
         strategies_of([{"id": "mine", "is_live": True, **values}])
 
 

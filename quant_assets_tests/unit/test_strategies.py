@@ -1,6 +1,5 @@
 """Strategies: their configuration, hysteresis, selection and weights."""
 
-from datetime import date
 from typing import Any
 
 import numpy as np
