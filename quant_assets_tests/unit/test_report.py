@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from quant_assets.domain.strategy_config import Strategy
 from quant_assets.domain.trade_figures import TRADE_FIGURES, TURNOVER_FIGURES
 from quant_assets.errors import BadConfigurationError, BadDataError
 from quant_assets.reports.canvas import MOST_POINTS, thinned
+from quant_assets.reports.crises import CRISES
 from quant_assets.reports.figure_names import GROUPS
 from quant_assets.reports.formats import Formats
 from quant_assets.reports.page import render_report
@@ -352,6 +354,12 @@ def test_crises_inside_the_range_are_shown() -> None:
     assert text.startswith("Covid-19 2020-03-03 to 2020-03-23 15 sessions, part of 2020-02-19")
     growth = (1 + wide.returns["alpha-70-30"].loc[:"2020-03-23"]).prod() - 1
     assert f"{growth:+.1%}".replace("-", "−") in text
+
+
+def test_crises_are_in_order_and_apart() -> None:
+    assert all(crisis.peak < crisis.low for crisis in CRISES)
+    assert all(one.low < other.peak for one, other in pairwise(CRISES))
+    assert len({crisis.name for crisis in CRISES}) == len(CRISES)
 
 
 def test_what_cannot_be_shown_is_refused(evaluation: Evaluation) -> None:
