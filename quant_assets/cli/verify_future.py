@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 
+from quant_assets.assets.macro_fetch import RELEASE_DAY_ENDS
 from quant_assets.cli.inputs import inputs_of
 from quant_assets.cli.verify_compare import difference, integrity
 from quant_assets.cli.verify_report import Partition, Reason
@@ -32,11 +33,11 @@ def is_decided(asset: str) -> bool:
 
 
 def decided_at(asset: str, key: str) -> datetime:
-    """The instant (UTC) before which everything that a partition rests on was known."""
+    """The instant (UTC) by which everything that a partition rests on was known."""
     market = MARKETS.get(asset.split("/")[0])
     if market is not None:
         return market.decision_at(session_of(key))
-    return datetime.combine(session_of(key), datetime.min.time(), UTC) + timedelta(days=1)
+    return datetime.combine(session_of(key), datetime.min.time(), UTC) + RELEASE_DAY_ENDS
 
 
 def verdicts(

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 
 import dagster as dg
@@ -12,17 +13,19 @@ import pandas as pd
 import pytest
 
 from quant_assets.assets import analysis
+from quant_assets.cli.inputs import inputs_of
 from quant_assets.cli.verify import Sample, verify
 from quant_assets.cli.verify_compare import integrity
-from quant_assets.cli.verify_future import decided_at, is_decided
+from quant_assets.cli.verify_future import _Cut, decided_at, is_decided
 from quant_assets.cli.verify_report import SCHEMA_PATH, Partition, VerifyReport, schema
 from quant_assets.cli.verify_scratch import make, scratch
 from quant_assets.definitions import build_defs
 from quant_assets.domain import indicators as domain_indicators
 from quant_assets.domain.indicators import technical_indicators as compute_indicators
 from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.partitions import hour_of
 from quant_assets.schemas import dataset_of
-from quant_assets_tests.filled_home import SESSIONS, STORED, filled, quant, settings_of
+from quant_assets_tests.filled_home import HOURS, SESSIONS, STORED, filled, quant, settings_of
 from quant_assets_tests.platform import Platform
 
 DAY = SESSIONS[1]
@@ -324,11 +327,21 @@ def _of_tomorrow(prices: pd.DataFrame, sessions: pd.DatetimeIndex) -> pd.DataFra
     return frame.assign(close=frame["symbol"].map(last))
 
 
-def test_rows_that_became_known_late_are_taken_away(full: Platform) -> None:
-    """News that came after the decision may not matter, though their hour lies before it."""
-    sentiment, tones = "us/news_sentiment", full.read("news/article_sentiment")
-    decision = decided_at(sentiment, SESSIONS[0])
-    begun = pd.to_datetime(tones["hour"]) <= decision
-    assert (tones.loc[begun, "available_at"] >= decision).any(), "else nothing is taken away"
-    (found,) = blind(full, sentiment, day=SESSIONS[0]).partitions
-    assert found.verdict == "equal"
+def test_rows_that_became_known_late_are_taken_away(full: Platform, stored: ParquetStore) -> None:
+    """A tone of an hour before the decision that was learned an hour after it is not there."""
+    sentiment, tones, hour = "us/news_sentiment", "news/article_sentiment", HOURS[0]
+    decision, dataset = decided_at(sentiment, SESSIONS[0]), dataset_of(tones)
+    rows = stored.read(dataset, tones, [hour])
+    late = decision + pd.Timedelta(hours=1)
+    rows.loc[0, "available_at"] = late
+    version = stored.info(tones, hour).code_version
+    stored.delete(tones, [hour])
+    stored.write(dataset, tones, hour, rows, version)
+    with scratch(full.settings) as beside:
+        _Cut(beside, stored).at(decision, inputs_of(sentiment, SESSIONS[0]))
+        left = beside.store.read(dataset, tones, [hour])
+        pd.testing.assert_frame_equal(left, rows[1:].reset_index(drop=True))
+        later = [key for key in HOURS if hour_of(key).replace(tzinfo=UTC) > decision]
+        assert beside.store.missing(tones, HOURS) == later != []
+        assert beside.store.missing("us/prices", SESSIONS) == SESSIONS[1:]
+    assert stored.missing(tones, HOURS) == []
