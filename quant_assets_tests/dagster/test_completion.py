@@ -171,7 +171,7 @@ def test_paper_trading_tells_the_live_orders_fills_and_positions(
     runs = [p.run("us_paper_trading", "2026-03-18").run_id]
     assert len(heard.all("trading.signal.detected")) == told, "an older session gives no signal"
     runs.append(p.run("us_paper_trading", SESSION).run_id)
-    assert heard.statuses(runs[1])[-1] == "completed 7/7"
+    assert heard.statuses(runs[1])[-1] == "completed 9/9"
     ledger = p.read("us/ledger")
     live = ledger[ledger["is_live"]]
     said = {kind: heard.all(kind) for kind in kinds}
