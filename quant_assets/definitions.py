@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from quant_assets.assets.analysis import build_analysis
+from quant_assets.assets.forecast import build_forecast
 from quant_assets.assets.kafka_topics import build_kafka_topics
 from quant_assets.assets.macro import build_macro
 from quant_assets.assets.news import build_news
@@ -57,6 +58,7 @@ def build_defs(
         *build_news(values.news_start, versions),
         *build_news_stream(values.news_start, versions),
         *(asset for market in MARKETS.values() for asset in build_analysis(market, versions)),
+        *(asset for market in MARKETS.values() for asset in build_forecast(market, versions)),
         *(asset for market in MARKETS.values() for asset in build_trading(market, versions)),
     ]
     hooks = build_completion_hooks()

@@ -8,7 +8,7 @@ import dagster as dg
 
 from quant_assets.checks.freshness import check_keys
 from quant_assets.markets import MARKETS, Market
-from quant_assets.naming import TAG_TIME_LIMIT, TRADING, market_job
+from quant_assets.naming import FORECAST, TAG_TIME_LIMIT, TRADING, market_job
 from quant_assets.policies import (
     ANALYSIS_LIMIT,
     MACRO_LIMIT,
@@ -79,8 +79,9 @@ def _market_jobs(market: Market) -> tuple[NamedJob, ...]:
         ),
         NamedJob(
             market_job(key, "paper_trading"),
-            f"{name}: signals of every strategy, and the paper book with its tables and risk.",
-            tuple(f"{key}/{table}" for table in TRADING),
+            f"{name}: forecast of returns, signals of every strategy, and the paper book with its "
+            "tables and risk.",
+            tuple(f"{key}/{table}" for table in (*FORECAST, *TRADING)),
             ANALYSIS_LIMIT,
             inputs=(market_job(key, "combined_analysis"),),
             optional_inputs=("macro_sync",),

@@ -72,6 +72,8 @@ The IO manager stores the rows and then fails the step with this text: good rows
 the partition does not count as materialized.
 """
 
+FORECAST = ("return_forecast", "forecast_skill")
+"""The forecast assets of a market, in the order of the data."""
 TRADING = ("signals", "ledger", "orders", "fills", "positions", "risk")
 """The trading assets of a market, in the order of the data."""
 CHAINED = ("signals", "ledger")

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from quant_assets.domain.macro_series import FIRST_RELEASE_DAY
 from quant_assets.markets import FIRST_SESSION, MARKETS, Market
-from quant_assets.naming import TRADING, market_job
+from quant_assets.naming import FORECAST, TRADING, market_job
 from quant_assets.partitions import key_ranges
 from quant_assets.schemas.keys import HOUR_FORMAT, SESSION_FORMAT
 from quant_assets.vendors.fred_clock import release_day_at
@@ -308,7 +308,7 @@ def _trading(market: Market, ticks: Weekly) -> Rule:
         job=market_job(market.key, "paper_trading"),
         description=f"{market.name}: the paper book of the session that was decided last.",
         ticks=ticks,
-        assets=tuple(f"{market.key}/{name}" for name in TRADING),
+        assets=tuple(f"{market.key}/{name}" for name in (*FORECAST, *TRADING)),
         due=due,
         look_back=CHAIN_LOOK_BACK,
         needs=(f"{market.key}/recommendations", f"{market.key}/prices"),

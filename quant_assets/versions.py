@@ -6,6 +6,8 @@ does: Dagster then shows the asset as out of date and ``quant run`` makes its pa
 
 import hashlib
 
+from quant_assets import naming
+from quant_assets.domain.forecast_config import FORECAST
 from quant_assets.markets import MARKETS
 from quant_assets.reference import reference_path
 from quant_assets.settings import Settings
@@ -34,6 +36,7 @@ def code_versions(values: Settings) -> dict[str, str]:
             f"{market}/technical_score": f"1-{scoring}",
             f"{market}/news_sentiment": f"2-{_hash(f'{universe}{tone}'.encode())}",
             f"{market}/recommendations": f"1-{scoring}",
+            **{f"{market}/{name}": f"1-{FORECAST.version}" for name in naming.FORECAST},
             f"{market}/signals": f"1-{strategies}",
             f"{market}/ledger": f"1-{strategies}-{values.trading_rules(market).version[:8]}",
             **{f"{market}/{name}": "1" for name in ("orders", "fills", "positions", "risk")},

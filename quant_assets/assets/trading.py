@@ -62,6 +62,7 @@ def _signals(market: Market, versions: Versions) -> dg.AssetsDefinition:
             "technical_indicators": dg.AssetIn(key=[market.key, "technical_indicators"]),
             "prices": dg.AssetIn(key=[market.key, "prices"]),
             "regime": dg.AssetIn(key=["macro", "regime"], partition_mapping=recent_days()),
+            "return_forecast": dg.AssetIn(key=[market.key, "return_forecast"]),
         },
     )
     def signals(
@@ -70,6 +71,7 @@ def _signals(market: Market, versions: Versions) -> dg.AssetsDefinition:
         technical_indicators: Any,
         prices: Any,
         regime: LoadedPartitions,
+        return_forecast: LoadedPartitions,
         platform: SettingsResource,
         store: StoreResource,
     ) -> Any:
@@ -85,6 +87,7 @@ def _signals(market: Market, versions: Versions) -> dg.AssetsDefinition:
                 regime=regime.frame,
                 decision_times={day: market.decision_at(day) for day in sessions},
                 listings=platform.listings(market.key),
+                forecasts=return_forecast.frame,
             )
             frame = signal_rows(inputs, platform.settings().strategies(), before)
             last = frame[frame["session_date"] == frame["session_date"].max()]

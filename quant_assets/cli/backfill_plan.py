@@ -15,13 +15,13 @@ from quant_assets.cli.plan import ARTICLES, HOURS_A_RUN, OBSERVATIONS, Planner
 from quant_assets.cli.selection import FROM_KAFKA, JOBS_BY_NAME, is_hourly, parents_of
 from quant_assets.cli.tasks import Cause, Causes, Reason, Task, Write
 from quant_assets.io_managers.parquet_store import ParquetStore
-from quant_assets.naming import ANY_JOB, CHAINED
+from quant_assets.naming import ANY_JOB, CHAINED, FORECAST
 from quant_assets.partitions import key_ranges
 
 if TYPE_CHECKING:
     import dagster as dg
 
-LOOK_BACK = {"technical_indicators", "regime", "risk", *CHAINED}
+LOOK_BACK = {"technical_indicators", "regime", "risk", *FORECAST, *CHAINED}
 """Names of assets that rest on partitions of before, too."""
 
 STREAMED_TONE = "news/streamed_sentiment"

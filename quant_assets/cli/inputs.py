@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from functools import lru_cache
 
+from quant_assets.domain.forecast_config import FORECAST as CONFIG
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
 from quant_assets.markets import FIRST_SESSION, LAST_CALENDAR_DAY, MARKETS, Market
-from quant_assets.naming import CHAINED, TRADING
+from quant_assets.naming import CHAINED, FORECAST, TRADING
 from quant_assets.partitions import REGIME_LOOK_BACK_DAYS, REGIME_SESSIONS, session_of
 from quant_assets.schemas.keys import HOUR_FORMAT
 
 Place = tuple[str, str]
 """An asset and a partition of it."""
+LEARNED_FROM = ("technical_indicators", "technical_score", "news_sentiment")
+"""What the features of a forecast are made from, beside the regime."""
 TONES = {
     "news/article_sentiment": "news/articles",
     "news/streamed_sentiment": "news/streamed_articles",
@@ -50,8 +53,57 @@ def _inputs_of_session(market: Market, name: str, key: str) -> Iterator[Place]:
         for hour in decision_hours(market, session_of(key)):
             for tone in TONES:
                 yield tone, hour
+    elif name in FORECAST:
+        yield from _inputs_of_forecast(market, name, key)
     elif name in TRADING:
         yield from _inputs_of_trading(market, name, key)
+
+
+def _inputs_of_forecast(market: Market, name: str, key: str) -> Iterator[Place]:
+    """Inputs of a session's forecast and of its judgement.
+
+    A forecast rests on its own session and on what its month's model learned from, not on all that
+    the mapping loads: the sessions in between may be made again without it.
+    """
+    if name == "forecast_skill":
+        reach = CONFIG.judged_look_back
+        for asset in ("return_forecast", "technical_score", "prices"):
+            for session in _behind(market.key, key, reach, 0):
+                yield f"{market.key}/{asset}", session
+        return
+    for asset in LEARNED_FROM:
+        yield f"{market.key}/{asset}", key
+    yield from _regimes(market, key, key)
+    yield from _learned_from(market, key[: len("2026-11")])
+
+
+@lru_cache(maxsize=64)
+def _learned_from(market: Market, month: str) -> tuple[Place, ...]:
+    """What the model of a month (``2026-11``) was fitted on."""
+    sessions = _sessions(market.key)
+    refit = sessions[bisect_left(sessions, month)]
+    samples = _behind(market.key, refit, CONFIG.gap + CONFIG.training_sessions - 1, CONFIG.gap)
+    if not samples:
+        return ()
+    places = [(f"{market.key}/{asset}", key) for asset in LEARNED_FROM for key in samples]
+    targets = _behind(market.key, refit, CONFIG.gap - 1, CONFIG.embargo + 1)
+    places += [(f"{market.key}/prices", key) for key in (*samples, *targets)]
+    return (*places, *_regimes(market, samples[0], samples[-1]))
+
+
+def _behind(market_key: str, key: str, most: int, least: int) -> list[str]:
+    """The sessions from ``most`` to ``least`` before the session ``key``, ascending."""
+    sessions = _sessions(market_key)
+    place = bisect_left(sessions, key)
+    return sessions[max(place - most, 0) : max(place - least + 1, 0)]
+
+
+def _regimes(market: Market, first: str, last: str) -> Iterator[Place]:
+    """The days whose regime may count for the decisions of the sessions from first to last."""
+    day = session_of(_behind(market.key, first, REGIME_SESSIONS, 0)[0])
+    while day <= session_of(last):
+        yield "macro/regime", day.isoformat()
+        day += timedelta(days=1)
 
 
 def _inputs_of_trading(market: Market, name: str, key: str) -> Iterator[Place]:
@@ -59,10 +111,8 @@ def _inputs_of_trading(market: Market, name: str, key: str) -> Iterator[Place]:
     if name == "signals":
         yield f"{market.key}/recommendations", key
         yield f"{market.key}/technical_indicators", key
-        day = market.offset_session(session_of(key), -REGIME_SESSIONS)
-        while day <= session_of(key):
-            yield "macro/regime", day.isoformat()
-            day += timedelta(days=1)
+        yield f"{market.key}/return_forecast", key
+        yield from _regimes(market, key, key)
     elif name == "ledger":
         yield f"{market.key}/signals", key
     else:

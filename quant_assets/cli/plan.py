@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +18,7 @@ from quant_assets.domain.macro_series import FIRST_RELEASE_DAY
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
 from quant_assets.markets import Market
-from quant_assets.naming import TRADING, market_job
+from quant_assets.naming import FORECAST, TRADING, market_job
 from quant_assets.partitions import REGIME_LOOK_BACK_DAYS, key_ranges
 from quant_assets.schemas.keys import HOUR_FORMAT
 
@@ -161,7 +162,7 @@ class Planner:
         is stored of it beyond the span goes on from the span and is made again, too.
         """
         market = span.market.key
-        assets = tuple(f"{market}/{name}" for name in TRADING)
+        assets = tuple(f"{market}/{name}" for name in (*FORECAST, *TRADING))
         keys = [session.isoformat() for session in span.sessions]
         without = set(self._store.missing(f"{market}/recommendations", keys))
         without -= {key for asset, key in self._planned if asset == f"{market}/recommendations"}
@@ -169,8 +170,9 @@ class Planner:
         causes = {
             place: cause for asset in assets for place, cause in self._lacking(asset, keys).items()
         }
+        written = cache(lambda place: self._written(*place))  # forecasts share their inputs
         for place in ((asset, key) for key in keys for asset in assets):
-            newest = max(self._written(*above) for above in inputs_of(*place))
+            newest = max(written(above) for above in inputs_of(*place))
             if self._written(*place).at < newest.at:
                 causes.setdefault(place, Cause(Reason.OLDER, newest.told))
         if not causes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from quant_assets.domain.forecast_config import FORECAST
 from quant_assets.errors import MissingPartitionError
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import Market
@@ -34,8 +35,6 @@ def print_recommendations(
     values: Settings, market: Market, session: date | None, form: str
 ) -> None:
     """Print the recommendations of ``session`` (default: the last stored) as table, JSON or CSV."""
-    import pandas as pd
-
     store = ParquetStore(values.data_dir, values.profile)
     asset = f"{market.key}/recommendations"
     key = session.isoformat() if session else _last_key(store, asset)
@@ -45,18 +44,32 @@ def print_recommendations(
         print_frame(frame, form)
         return
     names = {listing.symbol: listing.name for listing in values.universe(market.key)}
+    output().print(_table(frame, market, key, names, store))
+
+
+def _table(
+    frame: pd.DataFrame, market: Market, key: str, names: Mapping[str, str], store: ParquetStore
+) -> Table:
+    """The recommendations of a session; where forecasts are stored, beside them."""
+    import pandas as pd
+
+    forecasts = _forecasts(store, market, key)
     decision_at = frame["decision_at"].iloc[0]
     table = Table(
         title=f"{market.name} {key}, decision at the open of {decision_at:%F %R} UTC",
         title_justify="left",
         box=box.SIMPLE,
         pad_edge=False,
+        caption=_caption(store, market, key) if forecasts else None,
+        caption_justify="left",
     )
     table.add_column("symbol", no_wrap=True)
     table.add_column("name", no_wrap=True, max_width=22)
     table.add_column("label", no_wrap=True)
     for column in ("combined", "technical", "sentiment"):
         table.add_column(column, justify="right", no_wrap=True)
+    if forecasts:
+        table.add_column("forecast", justify="right", no_wrap=True)
     table.add_column("news")
     rows: Iterable[Any] = frame.itertuples()
     for row in rows:
@@ -67,9 +80,34 @@ def print_recommendations(
             names.get(row.symbol, ""),
             f"[{style}]{label}[/]" if style else label,
             *(number(v) for v in (row.combined_score, row.technical_score, row.sentiment_score)),
+            *([forecasts.get(str(row.symbol), "")] if forecasts else []),
             row.sentiment_status if not pd.isna(row.label) else str(row.reason),
         )
-    output().print(table)
+    return table
+
+
+def _forecasts(store: ParquetStore, market: Market, key: str) -> dict[str, str]:
+    """The expected excess return of each symbol in percent, where a forecast is stored."""
+    rows = _stored(store, f"{market.key}/return_forecast", key)
+    return {
+        str(symbol): f"{100 * value:+.2f}%"
+        for symbol, value in zip(rows["symbol"], rows["expected_return"], strict=True)
+        if not math.isnan(value)
+    }
+
+
+def _caption(store: ParquetStore, market: Market, key: str) -> str:
+    """What the column of forecasts means and what they are worth."""
+    told = f"forecast: return of the next {FORECAST.horizon} sessions less the symbols' mean"
+    rows = _stored(store, f"{market.key}/forecast_skill", key)
+    if rows.empty:
+        return told
+    return f"{told}; {rows['verdict'].iloc[-1]}: {rows['explanation'].iloc[-1]}"
+
+
+def _stored(store: ParquetStore, asset: str, key: str) -> pd.DataFrame:
+    """The rows of a partition, none if it is not stored."""
+    return store.load(dataset_of(asset), asset, [key]).frame
 
 
 def output() -> Console:

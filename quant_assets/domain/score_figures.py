@@ -101,6 +101,16 @@ def coefficient_figures(coefficients: pd.Series, horizon: int) -> pd.Series:
     return pd.Series(figures, index=pd.Index(COEFFICIENT_FIGURES), dtype=np.float64)
 
 
+def values_at(table: pd.DataFrame, rows: pd.DataFrame) -> Floats:
+    """Look up rows (session_date, symbol) in a table of sessions by symbols, NaN if not there."""
+    session = table.index.get_indexer(pd.DatetimeIndex(rows["session_date"]))
+    symbol = table.columns.get_indexer(pd.Index(rows["symbol"]))
+    if not table.size:
+        return np.full(len(rows), np.nan)
+    found = table.to_numpy(np.float64)[session, symbol]
+    return np.asarray(np.where((session >= 0) & (symbol >= 0), found, np.nan))
+
+
 def returns_by_label(recommendations: pd.DataFrame, forward: pd.DataFrame) -> pd.DataFrame:
     """Compute what followed each label, over all sessions and symbols.
 
@@ -121,10 +131,7 @@ def returns_by_label(recommendations: pd.DataFrame, forward: pd.DataFrame) -> pd
             f"the label of {row['symbol']} in {row['session_date']:%Y-%m-%d} is {row['label']}; "
             f"known are {', '.join(LABELS)}"
         )
-    session = forward.index.get_indexer(pd.DatetimeIndex(recommendations["session_date"]))
-    symbol = forward.columns.get_indexer(pd.Index(recommendations["symbol"]))
-    found = forward.to_numpy(np.float64)[session, symbol] if forward.size else np.nan
-    followed = np.where((session >= 0) & (symbol >= 0), found, np.nan)
+    followed = values_at(forward, recommendations)
     rows = []
     for label in LABELS:
         values = followed[(labels == label).to_numpy() & ~np.isnan(followed)]

@@ -16,6 +16,7 @@ from quant_assets.domain.ledger_book import dense
 from quant_assets.domain.strategies import ACTIONS, decide, scores_of
 from quant_assets.domain.strategy_config import Strategy
 
+ANCIENT = np.datetime64("0001-01-01", "us")
 NO_REGIME = 1.0
 """Risk multiplier where no regime is known: macro data are an optional input."""
 
@@ -35,8 +36,9 @@ class Listed(Protocol):
 class Inputs:
     """What is known of a market for the sessions of ``decision_times`` (session: instant).
 
-    ``recommendations``, ``indicators``, ``prices`` and ``regime`` are rows of the assets of those
-    names; of the regimes only those count that were available before a decision.
+    ``recommendations``, ``indicators``, ``prices``, ``regime`` and ``forecasts`` are rows of the
+    assets of those names; of the regimes only those count that were available before a decision.
+    Without forecasts a strategy that goes by them has no opinion.
     """
 
     recommendations: pd.DataFrame
@@ -45,6 +47,7 @@ class Inputs:
     regime: pd.DataFrame
     decision_times: Mapping[date, datetime]
     listings: Sequence[Listed]
+    forecasts: pd.DataFrame | None = None
 
 
 def signal_rows(
@@ -63,12 +66,20 @@ def signal_rows(
     symbols = sorted(names)
     scores = np.stack(
         [
-            scores_of(one, inputs.recommendations, inputs.indicators, sessions, symbols)
+            scores_of(
+                one,
+                inputs.recommendations,
+                inputs.indicators,
+                sessions,
+                symbols,
+                inputs.forecasts,
+            )
             for one in strategies
         ],
         axis=1,
     )
-    multiplier = risk_multipliers(inputs.regime, [inputs.decision_times[day] for day in days])
+    decisions = [inputs.decision_times[day] for day in days]
+    multiplier = risk_multipliers(inputs.regime, decisions, sessions)
     target = target_weights(before, strategies, symbols)
     listed = is_listed(inputs.listings, days, symbols)
     made = decide(scores, multiplier, strategies, target, listed)
@@ -77,7 +88,7 @@ def signal_rows(
     t, k, s = np.nonzero(is_row)
     price, volume = dense(inputs.prices, ["close", "volume"], sessions, symbols)
     ids, versions = ([getattr(one, name) for one in strategies] for name in ("id", "version"))
-    instants = pd.DatetimeIndex([inputs.decision_times[day] for day in days])
+    instants = pd.DatetimeIndex(decisions)
     return pd.DataFrame(
         {
             "session_date": sessions[t],
@@ -98,14 +109,35 @@ def signal_rows(
     )
 
 
-def risk_multipliers(regime: pd.DataFrame, decisions: Sequence[datetime]) -> "np.ndarray":
-    """Multiplier of the last regime that was available before each decision, else 1."""
-    known = regime.sort_values("available_at", kind="stable")
-    instants = known["available_at"].dt.tz_localize(None).to_numpy().astype("datetime64[us]")
-    wanted = pd.DatetimeIndex(list(decisions)).tz_convert("UTC").tz_localize(None).to_numpy()
-    places = np.searchsorted(instants, wanted.astype("datetime64[us]"), side="left") - 1
+def risk_multipliers(
+    regime: pd.DataFrame,
+    decisions: Sequence[datetime],
+    sessions: pd.DatetimeIndex,
+    since: pd.DatetimeIndex | None = None,
+) -> "np.ndarray":
+    """Multiplier of the last regime that was available before each decision, else 1.
+
+    ``sessions`` are what is decided for. Regimes of later days count for none of them, though over
+    a weekend they are known before its decision: a session alone does not load them. ``since``:
+    the day of each session before which a regime is too old. Later days are available later.
+    """
+    known = regime.sort_values(["release_date", "available_at"], kind="stable")
+    instants, released = (_microseconds(known[name]) for name in ("available_at", "release_date"))
+    before = np.searchsorted(instants, _microseconds(pd.Series(list(decisions))), side="left")
+    by_its_day = np.searchsorted(released, _microseconds(sessions.to_series()), side="right")
+    places = np.minimum(before, by_its_day) - 1
+    if since is not None:
+        is_old = np.append(released, ANCIENT)[places] < _microseconds(since.to_series())
+        places = np.where(is_old, -1, places)
     values = np.append(known["risk_multiplier"].to_numpy(np.float64), NO_REGIME)
-    return values[places]
+    return np.asarray(values[places])
+
+
+def _microseconds(times: pd.Series) -> "np.ndarray":
+    naive = pd.DatetimeIndex(times)
+    if naive.tz is not None:
+        naive = naive.tz_convert("UTC").tz_localize(None)
+    return np.asarray(naive.as_unit("us").to_numpy())
 
 
 def target_weights(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from quant_assets.domain.ledger_book import Bools, Floats, dense
-from quant_assets.domain.strategy_config import COMBINED, MOVING_AVERAGE, Strategy
+from quant_assets.domain.strategy_config import COMBINED, FORECAST, MOVING_AVERAGE, Strategy
 
 Actions = npt.NDArray[np.int8]
 ACTIONS = {1: "BUY", -1: "SELL", 0: "HOLD"}
@@ -39,13 +39,20 @@ def scores_of(
     indicators: pd.DataFrame,
     sessions: pd.DatetimeIndex,
     symbols: Sequence[str],
+    forecasts: pd.DataFrame | None = None,
 ) -> Floats:
     """Scores of a strategy, sessions by symbols; NaN: no opinion.
 
-    ``recommendations`` (session_date, symbol, combined_score) and ``indicators`` (session_date,
-    symbol, close, sma_*) are rows of the assets of those names. An average is compared in prices
-    adjusted as of the session itself, so that no later split or dividend matters.
+    ``recommendations`` (session_date, symbol, combined_score), ``indicators`` (session_date,
+    symbol, close, sma_*) and ``forecasts`` (session_date, symbol, rank; None where none are
+    stored) are rows of the assets of those names. An average is compared in prices adjusted as of
+    the session itself, so that no later split or dividend matters.
     """
+    if strategy.kind == FORECAST:
+        if forecasts is None:
+            return np.full((len(sessions), len(symbols)), np.nan)
+        (ranks,) = dense(forecasts, ["rank"], sessions, symbols)
+        return ranks
     if strategy.kind == COMBINED:
         (scores,) = dense(recommendations, ["combined_score"], sessions, symbols)
         return scores

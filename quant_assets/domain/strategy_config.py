@@ -14,7 +14,8 @@ from quant_assets.domain.versioned import demand_fields, version_of
 from quant_assets.errors import BadConfigurationError
 
 COMBINED, MOVING_AVERAGE, BUY_AND_HOLD = "combined", "moving_average", "buy_and_hold"
-KINDS = (COMBINED, MOVING_AVERAGE, BUY_AND_HOLD)
+FORECAST = "forecast"
+KINDS = (COMBINED, MOVING_AVERAGE, BUY_AND_HOLD, FORECAST)
 ORDER_TYPES = ("MARKET", "LIMIT")
 AVERAGES = (5, 20, 50, 60, 120, 200)
 """Lengths of the simple averages among the technical indicators."""
@@ -23,6 +24,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     COMBINED: {"enter": 0.15, "exit": 0.0},
     MOVING_AVERAGE: {"enter": 0.01, "exit": -0.01},
     BUY_AND_HOLD: {"enter": 0.5, "exit": -1.0, "names": 0, "use_regime": False, "band": 1.0},
+    FORECAST: {"enter": 0.8, "exit": 0.5},
 }
 
 
@@ -38,7 +40,8 @@ class Strategy:
     Orders are MARKET, or LIMIT ``limit_offset_bps`` on the better side of the close.
 
     ``kind`` says where the score comes from: ``combined`` (the combined score), ``moving_average``
-    (the ``fast`` average over the ``slow`` one, less 1) or ``buy_and_hold`` (1 for each symbol).
+    (the ``fast`` average over the ``slow`` one, less 1), ``buy_and_hold`` (1 for each symbol) or
+    ``forecast`` (the rank of the forecast return among the session's, 0 to 1).
     Raises ``BadConfigurationError`` naming the field that is wrong.
     """
 

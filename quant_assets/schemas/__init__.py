@@ -2,7 +2,7 @@
 
 from quant_assets.errors import BadConfigurationError
 from quant_assets.markets import MARKETS
-from quant_assets.schemas import analysis, macro, news, prices, trading
+from quant_assets.schemas import analysis, forecast, macro, news, prices, trading
 from quant_assets.schemas.contract import Dataset
 
 _MARKET_DATASETS = {
@@ -11,6 +11,7 @@ _MARKET_DATASETS = {
     "technical_score": analysis.TECHNICAL_SCORE,
     "news_sentiment": news.NEWS_SENTIMENT,
     "recommendations": analysis.RECOMMENDATIONS,
+    **forecast.FORECAST_DATASETS,
     **trading.TRADING_DATASETS,
 }
 DATASETS: dict[str, Dataset] = {

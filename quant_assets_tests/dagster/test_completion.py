@@ -161,7 +161,7 @@ def test_paper_trading_tells_the_live_orders_fills_and_positions(
     kinds = ("trading.order.created", "trading.order.filled", "trading.position.updated")
     p.run("us_combined_analysis", "2026-03-18", SESSION)
     runs = [p.run("us_paper_trading", day).run_id for day in ("2026-03-18", SESSION)]
-    assert heard.statuses(runs[1])[-1] == "completed 6/6"
+    assert heard.statuses(runs[1])[-1] == "completed 8/8"
     ledger = p.read("us/ledger")
     live = ledger[ledger["is_live"]]
     said = {kind: heard.all(kind) for kind in kinds}

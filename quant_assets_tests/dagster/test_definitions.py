@@ -16,7 +16,10 @@ from quant_assets.schemas import DATASETS
 from quant_assets.settings import Settings
 
 SNAPSHOT = Path(__file__).parents[1] / "data" / "surface.json"
-HEAVY = ("pandas", "numpy", "pyarrow", "polars", "pandera", "talib", "matplotlib", "yfinance")
+HEAVY = (
+    "pandas", "numpy", "pyarrow", "polars", "pandera", "talib", "matplotlib", "yfinance",
+    "sklearn", "scipy",
+)  # fmt: skip
 TOPICS = {"kafka/requests", "kafka/articles", "kafka/dead_letters"}
 """Assets that stand for Kafka: they have no rows of ours."""
 

@@ -15,7 +15,7 @@ from quant_assets.cli.selection import complete_keys, selected_assets
 from quant_assets.cli.tasks import Task
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.markets import US
-from quant_assets.naming import ANY_JOB
+from quant_assets.naming import ANY_JOB, FORECAST, TRADING
 from quant_assets.sandbox import locate
 from quant_assets.schemas import dataset_of
 from quant_assets.sensors.common import UNFINISHED
@@ -140,8 +140,12 @@ def test_selections_and_ends() -> None:
         "us/recommendations",
     )
     everything = selected_assets("key:us/technical_score+")
-    assert everything[1:4] == ("us/recommendations", "us/signals", "us/ledger")
-    assert {*everything[4:]} == {"us/orders", "us/fills", "us/positions", "us/risk"}
+    order = [everything.index(f"us/{n}") for n in ("return_forecast", "signals", "ledger", "risk")]
+    assert order == sorted(order)
+    assert {*everything[1:]} == {
+        "us/recommendations",
+        *(f"us/{name}" for name in (*FORECAST, *TRADING)),
+    }
     assert set(selected_assets("1+key:us/news_sentiment")) == {
         "news/article_sentiment",
         "news/streamed_sentiment",

@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quant_assets import naming
 from quant_assets.cli.backfill_plan import stages
+from quant_assets.cli.inputs import inputs_of
 from quant_assets.cli.plan import HOURS_A_RUN, Planner
 from quant_assets.cli.spans import Span, span_of, with_history
 from quant_assets.cli.tasks import Cause, Reason, Task
+from quant_assets.domain.forecast_config import FORECAST
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
 from quant_assets.errors import BadConfigurationError
 from quant_assets.io_managers.parquet_store import ParquetStore, empty_frame
@@ -446,7 +449,7 @@ def _traded(store: ParquetStore, instance: dg.DagsterInstance, keys: Sequence[st
     for n, key in enumerate(keys):
         at = NOW + timedelta(minutes=n)
         _have(store, instance, ["us/prices", *(f"us/{a}" for a in ANALYSES)], [key], at)
-        _have(store, instance, [f"us/{name}" for name in TRADING], [key], at)
+        _have(store, instance, [f"us/{name}" for name in (*naming.FORECAST, *TRADING)], [key], at)
 
 
 def test_the_book_is_made_again_from_its_first_outdated_session_to_its_end(
@@ -481,3 +484,44 @@ def test_signals_rest_on_the_regime(
     _have(store, instance, ["macro/regime"], ["2024-06-01"], NOW + timedelta(hours=1))
     (task,) = planner.trading(_span(US, keys[0], keys[-1]))
     assert task.first == keys[0]
+
+
+def test_a_forecast_rests_on_its_session_and_on_what_its_month_learned_from() -> None:
+    """Not on the sessions in between: those may be made again without it."""
+    keys = [day.isoformat() for day in US.sessions(date(2022, 1, 3), date(2024, 6, 28))]
+    key, refit = "2024-06-20", keys.index("2024-06-03")
+    places: dict[str, list[str]] = {}
+    for asset, partition in inputs_of("us/return_forecast", key):
+        places.setdefault(asset, []).append(partition)
+    learned = keys[refit - FORECAST.gap - FORECAST.training_sessions + 1 :][:500]
+    assert learned[-1] == keys[refit - 12]
+    for name in ("technical_indicators", "technical_score", "news_sentiment"):
+        assert sorted(places[f"us/{name}"]) == [*learned, key]
+    assert sorted(places["us/prices"]) == [*learned, *keys[refit - 11 : refit - 5]]
+    days = places["macro/regime"]
+    assert {key, learned[0], learned[-1], "2024-06-15"} <= set(days)
+    assert "2024-06-10" not in days
+    judged = set(inputs_of("us/forecast_skill", key))
+    assert ("us/return_forecast", keys[keys.index(key) - 257]) in judged
+    assert ("us/return_forecast", keys[keys.index(key) - 258]) not in judged
+    assert len(judged) == 3 * 258
+    assert list(inputs_of("us/return_forecast", "2000-01-03"))[-1] == ("macro/regime", "2000-01-03")
+
+
+def test_forecasts_are_made_again_with_the_book(
+    planner: Planner, store: ParquetStore, instance: dg.DagsterInstance
+) -> None:
+    keys = [day.isoformat() for day in US.sessions(date(2024, 6, 3), date(2024, 6, 7))]
+    _traded(store, instance, keys)
+    assert planner.trading(_span(US, keys[0], keys[-1])) == []
+    learned = US.offset_session(date(2024, 6, 3), -FORECAST.gap).isoformat()
+    _have(store, instance, ["us/technical_indicators"], [learned], NOW + timedelta(hours=1))
+    (task,) = planner.trading(_span(US, keys[2], keys[-1]))
+    causes = {(write.asset, write.partition): write for write in task.writes}
+    assert causes["us/return_forecast", keys[2]].reason is Reason.OLDER
+    assert learned in causes["us/return_forecast", keys[2]].detail
+    ignored = US.offset_session(date(2024, 6, 3), 1 - FORECAST.gap).isoformat()
+    _traded(store, instance, keys)
+    store.delete("us/technical_indicators", [learned])
+    _have(store, instance, ["us/technical_indicators"], [ignored], NOW + timedelta(hours=1))
+    assert planner.trading(_span(US, keys[2], keys[-1])) == []

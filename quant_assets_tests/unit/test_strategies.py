@@ -158,9 +158,40 @@ def test_each_kind_has_its_score() -> None:
     np.testing.assert_equal(scores("buy_and_hold"), [1.0, 1.0, 1.0])
 
 
+def test_a_forecast_is_followed_by_its_rank_where_there_is_one() -> None:
+    strategy = one(kind="forecast", names=1, gross=1.0)
+    assert (strategy.enter, strategy.exit) == (0.8, 0.5)
+    nothing = pd.DataFrame({"session_date": DAYS[:0], "symbol": pd.Series([], dtype="str")})
+    rows = pd.DataFrame({"session_date": DAYS, "symbol": "A", "rank": [1.0, np.nan, 0.4]})
+    scores = scores_of(strategy, nothing, nothing, DAYS, ["A", "B"], rows)
+    np.testing.assert_equal(scores, [[1.0, np.nan], [np.nan, np.nan], [0.4, np.nan]])
+    assert weights(strategy, scores.tolist())[:, 0].tolist() == [1.0, 1.0, 0.0]
+    for forecasts in (None, rows.iloc[:0]):
+        assert np.isnan(scores_of(strategy, nothing, nothing, DAYS, ["A"], forecasts)).all()
+
+
 def test_the_regime_known_before_the_decision_counts() -> None:
-    at = pd.DatetimeIndex(["2026-03-02 06:00", "2026-03-03 06:00"], tz="UTC")
-    regime = pd.DataFrame({"available_at": at, "risk_multiplier": [0.7, 0.3]})
+    days = pd.DatetimeIndex(["2026-03-02", "2026-03-03"]).as_unit("us")
+    at = (days + pd.Timedelta(hours=6)).tz_localize("UTC")
+    regime = pd.DataFrame({"release_date": days, "available_at": at, "risk_multiplier": [0.7, 0.3]})
     decisions = [moment.to_pydatetime() for moment in [at[0], at[1], at[1] + pd.Timedelta("1s")]]
-    assert risk_multipliers(regime, decisions).tolist() == [1.0, 0.7, 0.3]
-    assert risk_multipliers(regime.iloc[:0], decisions).tolist() == [1.0, 1.0, 1.0]
+    sessions = pd.DatetimeIndex(["2026-03-03"] * 3)
+    assert risk_multipliers(regime, decisions, sessions).tolist() == [1.0, 0.7, 0.3]
+    assert risk_multipliers(regime.iloc[:0], decisions, sessions).tolist() == [1.0, 1.0, 1.0]
+    since = pd.DatetimeIndex(["2026-03-02", "2026-03-03", "2026-03-04"])
+    assert risk_multipliers(regime, decisions, sessions, since).tolist() == [1.0, 1.0, 1.0]
+    assert risk_multipliers(regime, decisions, sessions, since[:1].repeat(3)).tolist() == [
+        1.0, 0.7, 0.3,
+    ]  # fmt: skip
+
+
+def test_a_regime_of_a_later_day_counts_for_no_session_before_it() -> None:
+    """Over a weekend it is known in time, but only a range that reaches further loads it."""
+    days = pd.date_range("2026-03-06", "2026-03-08").as_unit("us")
+    at = (days + pd.Timedelta(hours=30)).tz_localize("UTC")
+    regime = pd.DataFrame(
+        {"release_date": days, "available_at": at, "risk_multiplier": [0.7, 0.3, 0.2]}
+    )
+    monday = [pd.Timestamp("2026-03-09 13:30", tz="UTC").to_pydatetime()]
+    assert risk_multipliers(regime, monday, days[:1]).tolist() == [0.7]
+    assert risk_multipliers(regime.iloc[:1], monday, days[:1]).tolist() == [0.7]
