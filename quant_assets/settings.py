@@ -523,7 +523,10 @@ def _content(source: str, shipped: str) -> bytes:
     """Bytes of a setting that is a file, a list or (empty) a shipped file."""
     if not source:
         return reference_path(shipped).read_bytes()
-    return Path(source).read_bytes() if Path(source).is_file() else source.encode()
+    # A list may be longer than any file's name, and the system does not look for such a file.
+    may_be_file = source.endswith(".csv") or "," not in source
+    is_file = may_be_file and Path(source).is_file()
+    return Path(source).read_bytes() if is_file else source.encode()
 
 
 def _explain(error: ValidationError) -> str:

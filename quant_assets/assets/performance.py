@@ -157,6 +157,7 @@ def performance_facts(found: "Evaluation", folder: "Path") -> dict[str, Any]:
     from quant_assets.io_managers.results import PAGE
 
     shown = found.figures[list(SHOWN_FIGURES)]
+    others = found.equity.columns.drop(found.live)
     rows = [
         [name + (" (live)" if name == found.live else ""), *values]
         for name, values in zip(shown.index, shown.to_numpy().tolist(), strict=True)
@@ -165,7 +166,7 @@ def performance_facts(found: "Evaluation", folder: "Path") -> dict[str, Any]:
     numbers = {f"live_{name}": float(value) for name, value in live.items() if value == value}
     return {
         "figures": markdown_table(["strategy", *SHOWN_FIGURES], rows),
-        "picture": equity_picture(found.equity, found.benchmark),
+        "picture": equity_picture(found.equity[[found.live, *others]], found.benchmark),
         "results": dg.MetadataValue.path(
             str(folder / PAGE if (folder / PAGE).exists() else folder)
         ),

@@ -24,7 +24,7 @@ from quant_assets.reports.canvas import (
     svg_of,
     value_axis,
 )
-from quant_assets.reports.formats import Formats, number
+from quant_assets.reports.formats import Formats, day, number
 from quant_assets.reports.shown import Shown
 
 if TYPE_CHECKING:
@@ -39,14 +39,22 @@ TRADE_KEYS = (
 
 
 def trade_pictures(evaluation: "Evaluation", shown: Shown, formats: Formats) -> list[Picture]:
-    """One picture for each of the symbols with the largest traded value, the largest first."""
+    """One picture for each of the symbols with the largest traded value, the largest first.
+
+    Where the prices begin after the first fill, value and pictures are of the time since then.
+    """
     fills = evaluation.fills[evaluation.fills["strategy_id"] == shown.first]
     if fills.empty:
         return [Picture(title="Trades", instead=f"{shown.first} had no fill.")]
+    begin = evaluation.prices["session_date"].min()
+    since = f" since {day(begin)}" if begin > fills["session_date"].min() else ""
+    fills = fills[~(fills["session_date"] < begin)]
+    if fills.empty:
+        return [Picture(title="Trades", instead=f"{shown.first} had no fill{since}.")]
     value = (fills["shares"] * fills["price"]).groupby(fills["symbol"]).sum().sort_index()
     largest = value.sort_values(ascending=False, kind="stable").head(MOST_SYMBOLS)
     return [
-        _trades(evaluation, str(symbol), fills[fills["symbol"] == symbol], formats, place)
+        _trades(evaluation, str(symbol), fills[fills["symbol"] == symbol], formats, place, since)
         for place, symbol in enumerate(largest.index)
     ]
 
@@ -63,7 +71,12 @@ def adjusted_fills(fills: pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
 
 
 def _trades(
-    evaluation: "Evaluation", symbol: str, fills: pd.DataFrame, formats: Formats, place: int
+    evaluation: "Evaluation",
+    symbol: str,
+    fills: pd.DataFrame,
+    formats: Formats,
+    place: int,
+    since: str,
 ) -> Picture:
     prices = evaluation.prices
     raw = prices[prices["symbol"] == symbol].sort_values("session_date", ignore_index=True)
@@ -75,7 +88,7 @@ def _trades(
     counts = marks["side"].value_counts()
     note = (
         f"{number(counts.get('BUY', 0), 0)} buys, {number(counts.get('SELL', 0), 0)} sales, "
-        f"{formats.money(traded)} traded"
+        f"{formats.money(traded)} traded{since}"
     )
     marks = marks.dropna(subset=["adjusted"]).sort_values("value", ascending=False, kind="stable")
     if len(marks) > MOST_MARKS:

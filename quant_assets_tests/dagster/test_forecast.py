@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from quant_assets.cli.show import print_recommendations
+from quant_assets.cli.verify_future import verdicts
 from quant_assets.domain.forecast import forecast
 from quant_assets.domain.forecast_config import FORECAST, SKILL
 from quant_assets.io_managers.partitioned_parquet import split_by_partition
@@ -213,6 +214,12 @@ def test_the_recommendations_show_the_forecast_and_what_it_is_worth(
     assert "return of the next 5 sessions less the symbols' mean; SKILL: ranks" in shown
     print_recommendations(shared.settings, MARKETS["us"], date.fromisoformat(OLD), "table")
     assert "forecast" not in capsys.readouterr().out, "none is stored of that session"
+
+
+def test_made_without_their_future_they_are_the_same(shared: Platform, whole: object) -> None:
+    drawn = [(asset, DAYS[1]) for asset in ASSETS]
+    found = list(verdicts(shared.settings, shared.store, drawn))
+    assert [(one.asset, one.verdict) for one, _ in found] == [(a, "equal") for a in ASSETS]
 
 
 def test_a_session_that_was_never_analysed_is_refused_by_name(

@@ -24,7 +24,8 @@ from quant_assets.reports.crises import CRISES
 from quant_assets.reports.figure_names import GROUPS
 from quant_assets.reports.formats import Formats
 from quant_assets.reports.page import render_report
-from quant_assets.reports.trade_pictures import adjusted_fills
+from quant_assets.reports.shown import shown_of
+from quant_assets.reports.trade_pictures import adjusted_fills, trade_pictures
 from quant_assets_tests.unit.evaluations import made_evaluation
 
 MADE_AT = datetime(2026, 3, 2, 21, 5, tzinfo=UTC)
@@ -215,6 +216,30 @@ def test_fills_lie_on_adjusted_prices_across_a_split(evaluation: Evaluation) -> 
     adjusted = adjusted_fills(fills, prices)["adjusted"].to_numpy()
     # A fill is the open with five basis points of slippage and a tick.
     np.testing.assert_allclose(adjusted, bars["open"].to_numpy(), rtol=2e-3)
+
+
+def test_fills_before_the_prices_are_left_out_and_told(evaluation: Evaluation) -> None:
+    fills = evaluation.fills[evaluation.fills["strategy_id"] == "alpha-70-30"]
+    begin = fills["session_date"].iloc[len(fills) // 2]
+    late = evaluation.prices[evaluation.prices["session_date"] >= begin]
+    pictures = trade_pictures(
+        replace(evaluation, prices=late), shown_of(evaluation, 8), Formats.of("us")
+    )
+    kept = fills[fills["session_date"] >= begin]
+    value = (kept["shares"] * kept["price"]).groupby(kept["symbol"]).sum()
+    assert [one.title for one in pictures] == list(value.nlargest(4).index)
+    for one in pictures:
+        assert f"${value[one.title]:,.2f} traded since {begin:%Y-%m-%d}" in one.note
+        marks = (kept["symbol"] == one.title).sum()
+        assert len(re.findall(r"<use[^>]*var\(--(?:gain|loss)\)", one.svg)) == marks
+    nothing = replace(evaluation, prices=evaluation.prices.head(0))
+    (told,) = trade_pictures(
+        replace(evaluation, prices=evaluation.prices.tail(1), fills=fills.head(3)),
+        shown_of(evaluation, 8),
+        Formats.of("us"),
+    )
+    assert told.instead.startswith("alpha-70-30 had no fill since ")
+    assert trade_pictures(nothing, shown_of(evaluation, 8), Formats.of("us"))[0].instead
 
 
 def test_names_from_data_inject_nothing(evaluation: Evaluation) -> None:

@@ -205,6 +205,13 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert read_settings() == read_settings(QUANT_PROFILE="sandbox")
 
 
+def test_a_long_list_of_symbols_is_no_name_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ",".join(f"SYM{n}" for n in range(500))
+    _set(monkeypatch, QUANT_US_UNIVERSE=names)
+    assert read_settings().universe_source("us") == names.encode()
+    assert len(read_settings().universe("us")) == 500
+
+
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, QUANT_ALPHA_VANTAGE_TICKERS=" AAPL, MSFT ,", QUANT_US_UNIVERSE="ZZZ, AAPL")
     found = read_settings()
