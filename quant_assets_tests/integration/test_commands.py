@@ -161,10 +161,39 @@ def test_data_list_show_clear(quant: Commands) -> None:
     assert quant("quant", "data", "list", "us/recommendations").stdout.split() == keys
 
 
+def test_report_and_backtest(quant: Commands) -> None:
+    keys = quant("quant", "data", "list", "us/recommendations").stdout.split()
+    shown = quant("quant", "report", "--market", "us").stdout
+    assert "combined-70-30" in shown
+    (page,) = re.findall(r"report: (\S+\.html);", shown)
+    assert f"book/{keys[-1]}" in page
+    assert "<!doctype html>" in Path(page).read_text(encoding="utf-8")[:100].lower()
+    words = ("quant", "backtest", "--from", keys[0], "--rule", "slippage_bps=0", "--name", "mine")
+    made = json.loads(quant(*words, "--grid", "enter=0.1,0.3", "--json").stdout)
+    assert sorted(made["figures"]) == ["average-50-200", "buy-and-hold", "combined-70-30"]
+    assert sorted(one["enter"] for one in made["grid"].values()) == [0.1, 0.3]
+    assert made["last"] == keys[-1]
+    again = quant("quant", "report", "--backtest", "last", "--json").stdout
+    assert json.loads(again) == made
+    wrong = quant(*words[:4], "--grid", "names=-1", status=1)
+    assert wrong.stderr.startswith("strategy 'combined-70-30-001': names is -1")
+    assert "mine" in quant("quant", "report", "--backtest", "other", status=1).stderr
+
+
+def test_nothing_looks_ahead(quant: Commands) -> None:
+    words = ("lookahead", "us/recommendations,us/signals,us/ledger", "--sample", "3")
+    answer = quant("quant", "verify", *words, "--seed", "1")
+    assert answer.stdout.splitlines()[-1].endswith("stored partitions: 3 equal (--seed 1)")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("run", "--from", "2026-02-30"), "does not match the format"),
+        (("backtest", "--from", "2026-01-02", "--strategies", "[1]"), "give a JSON list"),
+        (("backtest", "--from", "2026-01-02", "--rule", "commission"), "give NAME=VALUE"),
+        (("report", "--backtest", "../../etc"), "there is no report"),
+        (("report", "--session", "2026-01-02", "--backtest", "x"), "one only"),
         (("run", "--from", "2026-03-10", "--to", "2026-03-01"), "is after --to"),
         (("run", "--market", "jp"), "'jp' is not one of"),
         (("run", "--from", "1999-01-04"), "first session of the platform"),
