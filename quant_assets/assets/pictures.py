@@ -189,8 +189,8 @@ def equity_picture(equity: pd.DataFrame, benchmark: pd.Series) -> dg.MarkdownMet
     upper.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     # Below the curves: at the top or the bottom of either picture it would cover them.
     marks, words = upper.get_legend_handles_labels()
-    below = "outside lower left"
-    figure.legend(marks, words, loc=below, ncols=3, fontsize=8, frameon=False)
+    style = {"ncols": 3, "fontsize": 8, "frameon": False}
+    figure.legend(marks, words, loc="outside lower left", **style)
     lower.set_ylabel("drawdown, %", fontsize=8)
     return _render(figure)
 
