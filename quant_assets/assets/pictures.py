@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from quant_assets.assets.common import markdown_table
 
@@ -185,7 +186,11 @@ def equity_picture(equity: pd.DataFrame, benchmark: pd.Series) -> dg.MarkdownMet
         _date_axis(axes)
     upper.tick_params(labelbottom=False)
     upper.set_title(f"Equity, {_day(curves.index[-1])}", loc="left")
-    upper.legend(loc="upper left", fontsize=8, frameon=False)
+    upper.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    # Below the curves: at the top or the bottom of either picture it would cover them.
+    marks, words = upper.get_legend_handles_labels()
+    style = {"ncols": 3, "fontsize": 8, "frameon": False}
+    figure.legend(marks, words, loc="outside lower left", **style)
     lower.set_ylabel("drawdown, %", fontsize=8)
     return _render(figure)
 

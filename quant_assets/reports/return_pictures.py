@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MOST_BARS = 3
 """Strategies beside the benchmark in a year: more bars are too thin."""
+_FEW_YEARS = 3
+"""Fewer years do not fill the width: their bars would be slabs."""
 _MOST_BINS = 60
 _FULL_COLOUR = 0.9
 """Quantile of the sizes of the months from which on a cell has its full colour."""
@@ -104,7 +106,8 @@ def yearly_picture(evaluation: "Evaluation", shown: Shown) -> Picture:
     step = -(-len(years) // 12)
     places = np.arange(0, len(years), step)
     axes.set_xticks(places, [str(year) for year in pd.PeriodIndex(years.index).year[places]])
-    axes.set_xlim(-0.7, max(len(years) - 0.3, 1.7))
+    room = max(0.0, (_FEW_YEARS - len(years)) / 2)
+    axes.set_xlim(-0.7 - room, len(years) - 0.3 + room)
     value_axis(axes, axis_percent)
     return Picture(
         title=title,
@@ -130,6 +133,8 @@ def distribution_picture(evaluation: "Evaluation", shown: Shown) -> Picture:
     colours = np.where(edges[1:] <= 0.0, LOSS, np.where(edges[:-1] >= 0.0, GAIN, MUTED)).tolist()
     axes.bar(middles, counts, np.diff(edges) * 0.88, color=colours, alpha=0.75)
     axes.margins(y=0.2)
+    # Room for the words at the left of the lines.
+    axes.set_xlim(left=edges[0] - 0.16 * np.ptp(edges))
     figures: Any = evaluation.figures.loc[shown.first].to_dict()
     for level, height in ((95, 0.97), (99, 0.86)):
         risk = figures.get(f"value_at_risk_{level}")
