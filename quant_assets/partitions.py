@@ -116,14 +116,16 @@ def recent_days() -> dg.TimeWindowPartitionMapping:
 
 
 def decision_window() -> dg.TimeWindowPartitionMapping:
-    """The hours of a session's decision window.
+    """The hours of a session's decision window, and those before it whose news came into it.
 
     The offsets count sessions and the hours of a closure in between are included: from the UTC
-    day of the session before to that of the session after. ``available_at`` does the exact cut.
-    Hours that do not exist yet (or lie before the first) are left out.
+    day two sessions before to that of the session after. The window begins at the open of the
+    session before, which in Korea is that day's first minute; what was published in the hours
+    before it may have become known in it. ``available_at`` does the exact cut. Hours that do not
+    exist yet (or lie before the first) are left out.
     """
     return dg.TimeWindowPartitionMapping(
-        start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True
+        start_offset=-2, end_offset=1, allow_nonexistent_upstream_partitions=True
     )
 
 

@@ -34,7 +34,7 @@ def code_versions(values: Settings) -> dict[str, str]:
             f"{market}/prices": f"1-{universe}",
             f"{market}/technical_indicators": "1",
             f"{market}/technical_score": f"1-{scoring}",
-            f"{market}/news_sentiment": f"2-{_hash(f'{universe}{tone}'.encode())}",
+            f"{market}/news_sentiment": f"3-{_hash(f'{universe}{tone}'.encode())}",
             f"{market}/recommendations": f"1-{scoring}",
             **{f"{market}/{name}": f"1-{FORECAST.version}" for name in naming.FORECAST},
             f"{market}/signals": f"1-{strategies}",

@@ -5,11 +5,12 @@ The same as the partition mappings say, without Dagster's cost of a mapping for 
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 from quant_assets.domain.forecast_config import FORECAST as CONFIG
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
+from quant_assets.domain.news_timing import LIVE_FOR
 from quant_assets.markets import FIRST_SESSION, LAST_CALENDAR_DAY, MARKETS, Market
 from quant_assets.naming import CHAINED, FORECAST, TRADING
 from quant_assets.partitions import REGIME_LOOK_BACK_DAYS, REGIME_SESSIONS, session_of
@@ -123,9 +124,18 @@ def _inputs_of_trading(market: Market, name: str, key: str) -> Iterator[Place]:
         yield f"{market.key}/prices", key
 
 
+def first_hour_of_news(market: Market, session: date) -> datetime:
+    """The first hour of news that may enter the decision of a session.
+
+    News become known up to ``LIVE_FOR`` after the end of their hour: it lies before the window.
+    """
+    opened = market.hours_of(market.offset_session(session, -1))[0].replace(minute=0)
+    return opened - LIVE_FOR - timedelta(hours=1)
+
+
 def decision_hours(market: Market, session: date) -> list[str]:
     """The hours of news that may enter the decision of a session."""
-    start = market.hours_of(market.offset_session(session, -1))[0].replace(minute=0)
+    start = first_hour_of_news(market, session)
     count = int((market.decision_at(session) - start) / timedelta(hours=1)) + 1
     return [(start + timedelta(hours=n)).strftime(HOUR_FORMAT) for n in range(count)]
 

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from quant_assets.cli.inputs import decision_hours, inputs_of
+from quant_assets.cli.inputs import decision_hours, first_hour_of_news, inputs_of
 from quant_assets.cli.spans import Span, with_history
 from quant_assets.cli.tasks import Cause, Causes, Reason, Task, Write, written_by
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
@@ -127,9 +127,7 @@ class Planner:
         """Keys of the hours, as far as they are over, of the spans' decision windows."""
         earliest = datetime.combine(news_start, datetime.min.time(), UTC)
         opens = [
-            s.market.hours_of(s.market.offset_session(s.sessions[0], -1))[0].replace(minute=0)
-            for s in spans
-            if s.sessions[0] > news_start
+            first_hour_of_news(s.market, s.sessions[0]) for s in spans if s.sessions[0] > news_start
         ]
         first = earliest if len(opens) < len(spans) else max(earliest, min(opens))
         last = max(s.market.decision_at(s.sessions[-1]) for s in spans)

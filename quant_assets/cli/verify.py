@@ -84,7 +84,7 @@ def _without_future(
             yield one
     rank = {place: n for n, place in enumerate(drawn)}
     for one in _Verifier(values, store).verdicts(sorted(suspects, key=rank.__getitem__)):
-        yield suspects[one.asset, one.partition] if one.recomputed_hash == one.stored_hash else one
+        yield suspects[one.asset, one.partition] if one.verdict == "equal" else one
 
 
 def _stored(store: ParquetStore, asset: str, sample: Sample) -> list[str]:
@@ -186,7 +186,10 @@ class _Verifier:
         found = None
         if is_other:
             found = difference(self._store, self._scratch.store, asset, key)
-            reasons.insert(0, Reason("content", "made again, its rows are others"))
+            if found.is_real:
+                reasons.insert(0, Reason("content", "made again, its rows are others"))
+            else:
+                found = None
         if reasons:
             reasons += self._of_newer_inputs(asset, key)
         return Partition(

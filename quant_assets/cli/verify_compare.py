@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXAMPLES = 5
+CLOSE = 1e-9
+"""Relative difference of numbers (absolute below 1) that is rounding, not drift."""
 MAGIC = b"PAR1"
 
 
@@ -82,8 +84,15 @@ def difference(stored: ParquetStore, made: ParquetStore, asset: str, key: str) -
 
 
 def _is_other(old: pd.Series, new: pd.Series) -> pd.Series:
-    """Where two columns of the same rows differ; two missing values are the same."""
-    return ~((old == new) | (old.isna() & new.isna())).fillna(False).astype(bool)
+    """Where two columns of the same rows differ; two missing values are the same.
+
+    Numbers are the same within ``CLOSE``: indicators of a range and of its sessions one by one are
+    summed from other beginnings.
+    """
+    same = (old == new) | (old.isna() & new.isna())
+    if old.dtype.kind == "f":
+        same |= (old - new).abs() <= CLOSE * old.abs().clip(lower=1.0)
+    return ~same.fillna(False).astype(bool)
 
 
 def _rows(changed: dict[str, pd.Series]) -> int:

@@ -78,6 +78,8 @@ def _judged(
         return found, True
     text = "made without what became known after its decision, its rows are others"
     other = difference(store, beside.store, asset, key)
+    if not other.is_real:
+        return Partition(asset, key, "equal", (), stored.content_hash, made), False
     reasons = (Reason("future", text),)
     return Partition(asset, key, "look_ahead", reasons, stored.content_hash, made, other), True
 

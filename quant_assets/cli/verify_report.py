@@ -43,6 +43,11 @@ class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows_only_recomputed: Annotated[int, Meta(ge=0, description="Rows that are not stored.")] = 0
     examples: Annotated[tuple[str, ...], Meta(description="Some of them, in words.")] = ()
 
+    @property
+    def is_real(self) -> bool:
+        """Whether anything is other than by the last bits of a number."""
+        return bool(self.columns or self.rows_only_stored or self.rows_only_recomputed)
+
 
 class Partition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was found of one stored partition."""
@@ -52,9 +57,9 @@ class Partition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verdict: Annotated[
         Verdict,
         Meta(
-            description="equal: made again with the same rows by the same version. drift: with "
-            "others, or by another version. look_ahead: it rests on what became known after its "
-            "decision (`quant verify lookahead`). damaged: the file is not what was written. "
+            description="equal: made again with the same rows (numbers to 1e-9) by the same "
+            "version. drift: with others, or by another version. look_ahead: it rests on what "
+            "became known after its decision (`quant verify lookahead`). damaged: the file is not what was written. "
             "unverifiable: it cannot be made again."
         ),
     ]

@@ -17,13 +17,12 @@ from typing import Any
 import pandas as pd
 
 from quant_assets.domain.article_identity import article_id, canonical_url
+from quant_assets.domain.news_timing import LIVE_FOR
 from quant_assets.errors import BadDataError
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """How far in the future a publication time may lie before it is refused."""
-LIVE_FOR = timedelta(hours=2)
-"""An hour fetched later than this after its end is history: ``is_backfilled``."""
 LATE_FOR = timedelta(hours=24)
 """An article shown this late is still taken, as known from when it was seen; older ones are not,
 because a feed may show the same article for days."""

@@ -1,7 +1,7 @@
 """The IO manager inside real runs of tiny assets that carry real dataset keys."""
 
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from quant_assets.cli.inputs import decision_hours
 from quant_assets.errors import MissingPartitionError
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.partitioned_parquet import PartitionedParquetIOManager
-from quant_assets.markets import US
+from quant_assets.markets import MARKETS, US, Market
 from quant_assets.partitions import (
     decision_window,
     hour_partitions,
@@ -246,10 +247,10 @@ def test_loaded_partitions_say_what_is_there(store: ParquetStore) -> None:
     _run(store, reader, SESSIONS[1])
     (loaded,) = seen
     assert loaded.present == (HOURS[22], HOURS[23])
-    # From the UTC day of the session before, 2 January, to that of the session after, the 4th.
-    assert loaded.missing[0] == HOURS[0]
+    # From the UTC day two sessions before (before the first hour) to that of the session after.
+    assert loaded.missing[0] == "2024-01-01-00"
     assert loaded.missing[-1] == "2024-01-04-23"
-    assert len(loaded.missing) == 70
+    assert len(loaded.missing) == 94
     pd.testing.assert_frame_equal(loaded.frame, frame)
 
 
@@ -282,3 +283,19 @@ def test_release_days_are_partitions_too(store: ParquetStore) -> None:
     _run(store, asset, "2024-01-02", "2024-01-05")
     found = [store.info("macro/observations", f"2024-01-0{day}").rows for day in range(2, 6)]
     assert found == [3, 3, 0, 0]
+
+
+@pytest.mark.parametrize("market", MARKETS.values())
+def test_every_hour_whose_news_may_become_known_in_the_window_is_loaded(market: Market) -> None:
+    """Also those before it: Korea opens in the first minute of its day."""
+    hours, sessions = hour_partitions(date(2026, 1, 1)), session_partitions(market)
+    for session in market.sessions(date(2026, 2, 9), date(2026, 3, 20)):
+        found = decision_window().get_upstream_mapped_partitions_result_for_partitions(
+            sessions.subset_with_partition_keys([session.isoformat()]),
+            sessions,
+            hours,
+            current_time=datetime(2026, 6, 1, tzinfo=UTC),
+        )
+        assert set(decision_hours(market, session)) <= set(
+            found.partitions_subset.get_partition_keys()
+        )

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from quant_assets.domain.article_identity import article_id
 from quant_assets.domain.collected import (
     CLOCK_TOLERANCE,
-    LIVE_FOR,
     PROVIDER_LAG,
     CollectedItem,
     Refused,
     address_day,
     collect_articles,
 )
+from quant_assets.domain.news_timing import LIVE_FOR
 from quant_assets.io_managers.parquet_store import empty_frame
 from quant_assets.schemas import dataset_of
 
