@@ -59,8 +59,8 @@ class Partition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             description="equal: made again with the same rows (numbers to 1e-9) by the same "
             "version. drift: with others, or by another version. look_ahead: it rests on what "
-            "became known after its decision (`quant verify lookahead`). damaged: the file is not what was written. "
-            "unverifiable: it cannot be made again."
+            "became known after its decision (`quant verify lookahead`). damaged: the file is not "
+            "what was written. unverifiable: it cannot be made again."
         ),
     ]
     reasons: Annotated[tuple[Reason, ...], Meta(description="Empty where it is equal.")] = ()

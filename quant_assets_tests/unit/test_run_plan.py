@@ -164,7 +164,7 @@ def test_everything_is_planned_where_nothing_is_stored(planner: Planner) -> None
     assert (prices.last, prices.partitions) == ("2024-06-28", LOOK_BACK_SESSIONS + 4)
     news = by_job["news_crawl", NEWS]
     # From the open of the session before (21 June, 13:30) to that of the one after (1 July, 13:30).
-    assert (news.first, news.last) == ("2024-06-21-13", "2024-07-01-13")
+    assert (news.first, news.last) == ("2024-06-21-10", "2024-07-01-13")
     assert news.partitions == 10 * 24 + 1
     observations = by_job["macro_sync", ("macro/observations",)]
     first = date(2024, 6, 24) - timedelta(days=REGIME_LOOK_BACK_DAYS)
@@ -240,7 +240,7 @@ def test_hours_are_done_in_chunks(planner: Planner) -> None:
     assert [task.partitions for task in news[:-1]] == [HOURS_A_RUN] * (len(news) - 1)
     assert 0 < news[-1].partitions <= HOURS_A_RUN
     planned = [hour for task in news for hour in _hours(task.first, task.last)]
-    assert planned == _hours("2023-12-29-14", "2024-07-01-13")
+    assert planned == _hours("2023-12-29-11", "2024-07-01-13")
 
 
 def test_what_is_stored_and_known_is_not_planned(
