@@ -20,7 +20,7 @@ from quant_assets.domain.forecast_skill import Outcomes, by_month
 from quant_assets.markets import Market
 
 LIMITS = """- It ranks the symbols of a session and says nothing of where the market goes.
-- Costs are not in it; a difference of returns that a fifth of the book's turnover eats is none.
+- Costs are not in it: a book that follows it pays them whenever ranks change.
 - Symbols without a price at the end of a target (delisted, halted) are left out of what it learns.
 - The universe is today's: symbols that were taken out of it are missing in the past.
 - It is linear: what matters only together, but for the regime, it cannot see."""
@@ -35,10 +35,10 @@ def model_card(market: Market, model: Model, config: ForecastConfig) -> dg.Markd
         f"session's symbols (ridge regression), and the probability that it is above 0 (logistic "
         f"regression).",
         _data(model, config),
-        f"**Purge and embargo.** The target of the last session learned from ended "
-        f"{config.embargo} sessions before the one before {model.refit_on:%Y-%m-%d} at the latest: "
-        f"it is {config.gap} sessions before it. Features are compared within their session, so "
-        "that no mean over time knows the future.",
+        f"**Purge and embargo.** The last session that could be learned from is {config.gap} "
+        f"sessions before {model.refit_on:%Y-%m-%d}: its target ended {config.embargo} sessions "
+        "before the eve of that day. Features are compared within their session, so that no mean "
+        "over time knows the future.",
     ]
     if model.coefficients is not None and model.odds is not None:
         parts += ["**Coefficients**, per deviation of a feature, by size:", _coefficients(model)]

@@ -170,7 +170,7 @@ class Planner:
         }
         written = cache(lambda place: self._written(*place))  # forecasts share their inputs
         for place in ((asset, key) for key in keys for asset in assets):
-            newest = max(written(above) for above in inputs_of(*place))
+            newest = max(map(written, inputs_of(*place)))
             if self._written(*place).at < newest.at:
                 causes.setdefault(place, Cause(Reason.OLDER, newest.told))
         if not causes:
