@@ -18,7 +18,8 @@ from quant_assets.cli.spans import Span, span_of
 from quant_assets.cli.tasks import Task
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.io_managers.quarantine import Quarantine
-from quant_assets.markets import Market
+from quant_assets.io_managers.results import PAGE, newest_result
+from quant_assets.markets import MARKETS, Market
 from quant_assets.naming import FETCHED
 from quant_assets.sandbox import locate
 from quant_assets.sandbox.slack_export import publish
@@ -118,6 +119,10 @@ def _print_places(console: Console, values: Settings, pictures: Sequence[str]) -
     console.print(f"Data:     {values.data_dir}", highlight=False, soft_wrap=True)
     for picture in pictures:
         console.print(f"Picture:  {picture}", highlight=False, soft_wrap=True)
+    for market in MARKETS:
+        made = newest_result(values.results_dir / market / "book")
+        if made is not None and (made / PAGE).is_file():
+            console.print(f"Report:   {(made / PAGE).as_uri()}", highlight=False, soft_wrap=True)
     if values.is_sandbox and (page := publish(values.home_dir)) is not None:
         seed, data_dir = values.sandbox_seed, values.replayed_data
         running = locate.find(values.home_dir, seed=seed, data_dir=data_dir)

@@ -107,6 +107,7 @@ def test_run_says_where_things_are(quant: Commands) -> None:
     pictures = re.findall(r"Picture:\s+(\S+)", answer.stderr)
     assert len(pictures) == 2
     assert all(Path(p).read_bytes().startswith(b"\x89PNG") for p in pictures)
+    assert len(re.findall(r"Report:\s+file://\S+/report\.html", answer.stderr)) == 2
 
 
 def test_a_schedule_is_started_by_a_command(quant: Commands) -> None:
