@@ -165,7 +165,7 @@ def test_everything_is_planned_where_nothing_is_stored(planner: Planner) -> None
     news = by_job["news_crawl", NEWS]
     # From the open of the session before (21 June, 13:30) to that of the one after (1 July, 13:30).
     assert (news.first, news.last) == ("2024-06-21-10", "2024-07-01-13")
-    assert news.partitions == 10 * 24 + 1
+    assert news.partitions == 10 * 24 + 4
     observations = by_job["macro_sync", ("macro/observations",)]
     first = date(2024, 6, 24) - timedelta(days=REGIME_LOOK_BACK_DAYS)
     assert (observations.first, observations.last) == (first.isoformat(), "2024-06-28")
