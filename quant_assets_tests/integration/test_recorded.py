@@ -391,3 +391,30 @@ def test_quant_run_on_recorded_data(files: Path, tmp_path: Path) -> None:
     assert not stored["is_degraded"].any(), "the news start with the recording"
     assert (stored["sentiment_status"] == "OK").sum() >= 10
     assert "Everything was there already" in commands(*words).stderr
+
+
+@pytest.mark.parametrize("market", ["us", "kr"])
+def test_the_paper_book_is_the_backtest(copy: Platform, market: str) -> None:
+    """To the cent on recorded bars, in two runs of the book and one of the backtest."""
+    days = days_of(market)
+    for first, last in ((days[0], days[3]), (days[4], days[-1])):
+        copy.run(f"{market}_paper_trading", first, last)
+    result = copy.defs.resolve_job_def("backtest").execute_in_process(
+        instance=copy.instance,
+        run_config={
+            "ops": {
+                "research__backtest": {
+                    "config": {"market": market, "first": days[0], "last": days[-1], "name": "it"}
+                }
+            }
+        },
+    )
+    assert result.success
+    made = pd.read_parquet(
+        copy.settings.results_dir / market / "backtests" / "it" / "ledger.parquet"
+    )
+    dataset = dataset_of(f"{market}/ledger")
+    made = dataset.conform(made.assign(opening_hash=None), "the backtest's ledger")
+    stored = copy.read(f"{market}/ledger")
+    assert (stored["kind"] == "FILL").any()
+    assert_frame_equal(made.drop(columns="opening_hash"), stored.drop(columns="opening_hash"))
