@@ -29,7 +29,8 @@ def write_results(
 ) -> Path:
     """Write a result beside ``folder`` and put it there, in place of an older one; the folder.
 
-    A reader finds the old result or the new one, a process that is killed leaves no half of one.
+    A reader never finds half of one. Between the two renames there is none for a moment; what a
+    process that is killed leaves under a hidden name is removed by housekeeping.
     Raises ``BadDataError`` where the disk refuses, naming the folder.
     """
     mark = f"{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
