@@ -86,7 +86,7 @@ _FACTS: dict[str, Callable[[Any], str]] = {
     "filled_price": lambda value: f"at {value:,.6g}",
     "entry_price": lambda value: f"at {value:,.6g}",
     "score": lambda value: f"{value:+.3f}",
-    "label": str,
+    "target_weight": lambda value: f"{value:.1%} of the equity",
     "status": str,
     "step": str,
     "rows": lambda value: f"{value:,} rows",

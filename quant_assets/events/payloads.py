@@ -213,7 +213,7 @@ class TradingSignalDetected(Payload, frozen=True, kw_only=True, gc=False):
     market: MarketKey
     session: Session
     score: Annotated[float, Meta(description="Score of the strategy, of its own scale")] | None
-    target_weight: Annotated[float, Meta(description="Share of the equity to be held")]
+    target_weight: Annotated[float, Meta(ge=0, le=1, description="Share of the equity to be held")]
 
 
 class TradingOrderCreated(Payload, frozen=True, kw_only=True, gc=False):

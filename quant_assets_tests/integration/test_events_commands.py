@@ -318,7 +318,7 @@ def test_watch_shows_what_comes_until_it_is_interrupted(home: Home, bus: KafkaEv
         out, err = process.communicate(timeout=SECONDS)
     assert line == (
         "2026-03-20 05:30:00  trading.signal.detected         "
-        "us  2026-03-19  AA\\x1b[2J  BUY  at 1,234.5  +0.250  BUY\n"
+        "us  2026-03-19  AA\\x1b[2J  BUY  at 1,234.5  +0.250  5.0% of the equity\n"
     ), "the time is that of TZ"
     assert (process.returncode, out, err) == (0, "", "")
 

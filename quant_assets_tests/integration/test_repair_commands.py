@@ -319,11 +319,13 @@ def test_a_rebuild_asks_no_vendor_and_gives_the_same_bytes(home: Home) -> None:
 
 
 def test_the_ends_of_a_rebuild_need_not_be_sessions(home: Home) -> None:
-    before = home.store.path(PRICES, REBUILT).read_bytes()
-    closure = (LAST + timedelta(days=1)).isoformat()
-    told = home("quant", "rebuild", PRICES, REBUILT, closure)
-    assert f"rebuilt us/prices {REBUILT} .. {REBUILT} from kept answers" in told
-    assert home.store.path(PRICES, REBUILT).read_bytes() == before
+    day = timedelta(days=1)
+    session = next(one for one in SESSIONS if not US.is_session(one - day))
+    path = home.store.path(PRICES, session.isoformat())
+    before = path.read_bytes()
+    told = home("quant", "rebuild", PRICES, (session - day).isoformat(), session.isoformat())
+    assert f"rebuilt us/prices {session} .. {session} from kept answers" in told
+    assert path.read_bytes() == before
 
 
 def test_a_rebuild_that_fails_says_why_and_ends_with_1(home: Home) -> None:

@@ -141,7 +141,7 @@ STRATEGIES: dict[type[p.Payload], st.SearchStrategy[Any]] = {
         volume=st.integers(),
         strategy_id=texts(40),
         score=SCORES,
-        label=texts(20),
+        target_weight=st.floats(0, 1),
         **BOOK,
     ),
     p.TradingOrderCreated: st.builds(
@@ -204,7 +204,7 @@ EXAMPLES: dict[type[p.Payload], p.Payload] = {
         market="us",
         session=DAY,
         score=0.5,
-        label="BUY",
+        target_weight=0.05,
     ),
     p.TradingOrderCreated: p.TradingOrderCreated(order_type="MARKET", quantity=1.0, **IDS, **PLACE),
     p.TradingOrderFilled: p.TradingOrderFilled(
