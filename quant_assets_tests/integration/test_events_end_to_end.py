@@ -111,7 +111,7 @@ def test_a_broker_that_is_away_for_a_minute_costs_nothing(tmp_path: Path) -> Non
         before = target.request("stock.price.sync.requested", payload)
         wait_until(lambda: bool(target.runs_of(before)), MINUTES, "a run", target.logs)
         broker.kill()
-        ended = time.monotonic() + 600
+        ended = time.monotonic() + 60
         wait_until(lambda: time.monotonic() > ended, 90, "a minute without a broker")
         broker.restart()
         after = target.request("stock.price.sync.requested", {"market": "kr"})
