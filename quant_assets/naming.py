@@ -75,6 +75,8 @@ the partition does not count as materialized.
 
 FORECAST = ("return_forecast", "forecast_skill")
 """The forecast assets of a market, in the order of the data."""
+FORECAST_INPUTS = ("technical_indicators", "technical_score", "news_sentiment")
+"""What the features of a forecast are made from, beside the regime."""
 TRADING = ("signals", "ledger", "orders", "fills", "positions", "risk")
 """The trading assets of a market, in the order of the data."""
 CHAINED = ("signals", "ledger")

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from quant_assets.domain.forecast import Inputs
     from quant_assets.io_managers.parquet_store import ParquetStore
 
-OF_ITS_SESSION = ("technical_indicators", "technical_score", "news_sentiment")
-"""Without them a session has nothing to be forecast from."""
 NOT_JUDGED = "not judged yet"
 
 
@@ -51,7 +49,7 @@ def _return_forecast(market: Market, versions: Versions) -> dg.AssetsDefinition:
     behind = look_back(FORECAST.look_back)
     deps = [
         dg.AssetDep([market.key, "prices"], partition_mapping=behind),
-        *(dg.AssetDep([market.key, name]) for name in OF_ITS_SESSION),
+        *(dg.AssetDep([market.key, name]) for name in naming.FORECAST_INPUTS),
         dg.AssetDep(["macro", "regime"], partition_mapping=recent_days()),
     ]
 
@@ -84,7 +82,7 @@ def _inputs(market: Market, days: Sequence[date], store: "ParquetStore") -> "Inp
     """
     from quant_assets.domain.forecast import Inputs
 
-    for name in OF_ITS_SESSION:
+    for name in naming.FORECAST_INPUTS:
         asset = f"{market.key}/{name}"
         if lacking := store.missing(asset, [day.isoformat() for day in days]):
             raise MissingPartitionError(
@@ -94,7 +92,7 @@ def _inputs(market: Market, days: Sequence[date], store: "ParquetStore") -> "Inp
     sessions = _calendar_behind(market, days, FORECAST.look_back + REGIME_SESSIONS)
     behind = sessions[max(sessions.index(days[0]) - FORECAST.look_back, 0) :]
     indicators, technical, sentiment, prices = (
-        _rows(store, f"{market.key}/{name}", behind) for name in (*OF_ITS_SESSION, "prices")
+        _rows(store, f"{market.key}/{name}", behind) for name in (*naming.FORECAST_INPUTS, "prices")
     )
     return Inputs(
         market=market.key,

@@ -176,9 +176,7 @@ def _forecasts(
 ) -> "pd.DataFrame":
     """Forecasts that are stored: sessions without any leave a strategy without an opinion."""
     asset = f"{market.key}/return_forecast"
-    missing = set(store.missing(asset, keys))
-    present = [key for key in keys if key not in missing]
-    return store.read(dataset_of(asset), asset, present, only={"symbol": symbols})
+    return store.load(dataset_of(asset), asset, keys, only={"symbol": symbols}).frame
 
 
 def backtest_name(

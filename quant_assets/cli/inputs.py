@@ -12,14 +12,12 @@ from quant_assets.domain.forecast_config import FORECAST as CONFIG
 from quant_assets.domain.indicator_names import LOOK_BACK_SESSIONS
 from quant_assets.domain.news_timing import LIVE_FOR
 from quant_assets.markets import FIRST_SESSION, LAST_CALENDAR_DAY, MARKETS, Market
-from quant_assets.naming import CHAINED, FORECAST, TRADING
+from quant_assets.naming import CHAINED, FORECAST, FORECAST_INPUTS, TRADING
 from quant_assets.partitions import REGIME_LOOK_BACK_DAYS, REGIME_SESSIONS, session_of
 from quant_assets.schemas.keys import HOUR_FORMAT
 
 Place = tuple[str, str]
 """An asset and a partition of it."""
-LEARNED_FROM = ("technical_indicators", "technical_score", "news_sentiment")
-"""What the features of a forecast are made from, beside the regime."""
 TONES = {
     "news/article_sentiment": "news/articles",
     "news/streamed_sentiment": "news/streamed_articles",
@@ -72,7 +70,7 @@ def _inputs_of_forecast(market: Market, name: str, key: str) -> Iterator[Place]:
             for session in _behind(market.key, key, reach, 0):
                 yield f"{market.key}/{asset}", session
         return
-    for asset in LEARNED_FROM:
+    for asset in FORECAST_INPUTS:
         yield f"{market.key}/{asset}", key
     yield from _regimes(market, key, key)
     yield from _learned_from(market, key[: len("2026-11")])
@@ -86,7 +84,7 @@ def _learned_from(market: Market, month: str) -> tuple[Place, ...]:
     samples = _behind(market.key, refit, CONFIG.gap + CONFIG.training_sessions - 1, CONFIG.gap)
     if not samples:
         return ()
-    places = [(f"{market.key}/{asset}", key) for asset in LEARNED_FROM for key in samples]
+    places = [(f"{market.key}/{asset}", key) for asset in FORECAST_INPUTS for key in samples]
     targets = _behind(market.key, refit, CONFIG.gap - 1, CONFIG.embargo + 1)
     places += [(f"{market.key}/prices", key) for key in (*samples, *targets)]
     return (*places, *_regimes(market, samples[0], samples[-1]))

@@ -15,7 +15,7 @@ from rich.table import Table
 from quant_assets.assets.performance import SHOWN_FIGURES
 from quant_assets.cli.show import output
 from quant_assets.errors import MissingPartitionError
-from quant_assets.io_managers.results import FACTS, PAGE, newest_result
+from quant_assets.io_managers.results import FACTS, PAGE, results_in
 from quant_assets.jobs import BACKTEST
 from quant_assets.markets import MARKETS
 from quant_assets.settings import Settings
@@ -55,25 +55,23 @@ def find_results(folder: Path, session: str | None, name: str | None) -> Path:
 
     ``folder`` is that of the market.
     """
-    kind = "backtests" if name else "book"
+    place = folder / ("backtests" if name else "book")
+    there = results_in(place)
     wanted = session or (name if name != "last" else None)
     if wanted:
-        found = folder / kind / Path(wanted).name
-        if (found / FACTS).is_file():
-            return found
-    elif name == "last":
-        made = [path.parent for path in (folder / kind).glob(f"*/{FACTS}")]
-        if made:
-            return max(made, key=lambda path: (path / FACTS).stat().st_mtime)
-    elif newest := newest_result(folder / kind):
-        return newest
-    there = sorted(path.parent.name for path in (folder / kind).glob(f"*/{FACTS}"))
+        chosen = [path for path in there if path.name == Path(wanted).name]
+    elif name:
+        chosen = sorted(there, key=lambda path: (path / FACTS).stat().st_mtime)
+    else:
+        chosen = there
+    if chosen:
+        return chosen[-1]
     how = f"`quant run --market {folder.name}` makes that of the last session"
     if name:
         how = f"make one with `quant backtest --market {folder.name} --from ...`"
     raise MissingPartitionError(
-        f"there is no report {wanted or ''} in {folder / kind}"
-        + (f" (there are {', '.join(there[-5:])})" if there else "")
+        f"there is no report {wanted or ''} in {place}"
+        + (f" (there are {', '.join(path.name for path in there[-5:])})" if there else "")
         + f": {how}"
     )
 

@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from quant_assets.domain.evaluation import BENCHMARK, simple_returns
+from quant_assets.domain.evaluation import BENCHMARK, beside, simple_returns
 from quant_assets.domain.ledger import run_sessions
 from quant_assets.domain.ledger_book import Bars, Floats, RuleTable, bars_of, new_book
 from quant_assets.domain.ledger_journal import Journal
@@ -115,8 +115,7 @@ class GridResult:
         Deflated Sharpe Ratio", equation 2 with the variance over the variants); NaN for one.
         """
         returns = simple_returns(self.equity)
-        against = benchmark.reindex(returns.index).fillna(0.0).rename(BENCHMARK)
-        found = performance_figures(returns, against)
+        found = performance_figures(returns, beside(benchmark, returns))
         session = found["sharpe_ratio"].to_numpy(np.float64) / math.sqrt(SESSIONS_PER_YEAR)
         table = pd.DataFrame(
             {name: [getattr(one, name) for one in self.strategies] for name in varied},

@@ -104,7 +104,7 @@ def evaluate(records: Records) -> Evaluation:
     opened = ledger[ledger["kind"] == "DEPOSIT"].groupby("strategy_id")["session_date"].max()
     equity, cash = (_curves(accounts, name, strategies, opened) for name in ("equity", "cash"))
     returns = simple_returns(equity)
-    benchmark = records.benchmark.reindex(returns.index).fillna(0.0).rename(BENCHMARK)
+    benchmark = beside(records.benchmark, returns)
     fills, trips = _trades(ledger, strategies, opened, pd.DatetimeIndex(equity.index))
     orders = orders_of(ledger)
     forward = forward_returns(_opens(records.prices), HORIZON)
@@ -146,6 +146,11 @@ def simple_returns(equity: pd.DataFrame) -> pd.DataFrame:
     values = np.where(before > 0, now / np.where(before > 0, before, 1.0) - 1.0, 0.0)
     values = np.where(np.isnan(before), np.nan, values)
     return pd.DataFrame(values, index=equity.index[1:], columns=equity.columns)
+
+
+def beside(benchmark: pd.Series, returns: pd.DataFrame) -> pd.Series:
+    """The benchmark's returns in the sessions of ``returns``, 0 where it has none."""
+    return benchmark.reindex(returns.index).fillna(0.0).rename(BENCHMARK)
 
 
 def _curves(

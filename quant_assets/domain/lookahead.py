@@ -12,19 +12,17 @@ import pandas as pd
 from quant_assets.errors import BadDataError
 
 
-def demand_known(
-    name: str, rows: pd.DataFrame, decision_times: Mapping[date, datetime]
-) -> pd.DataFrame:
-    """``rows`` of ``name``, all of them available by the decision of their session.
+def demand_known(name: str, rows: pd.DataFrame, decision_times: Mapping[date, datetime]) -> None:
+    """Raise ``BadDataError`` unless all ``rows`` of ``name`` were known at their decision.
 
-    ``decision_times`` is the instant of each session's decision. Raises ``BadDataError`` that
-    names the first row which became known later, or whose session has no decision.
+    ``decision_times`` is the instant of each session's decision. The error names the first row
+    that became known later, or whose session has no decision.
     """
     times = {pd.Timestamp(day): pd.Timestamp(at) for day, at in decision_times.items()}
     decisions = pd.DatetimeIndex(rows["session_date"].map(times)).tz_convert("UTC")
     known = pd.DatetimeIndex(rows["available_at"])
     if not (wrong := decisions.isna() | (known > decisions)).any():
-        return rows
+        return
     row = rows[wrong].iloc[0]
     at = decisions[wrong][0]
     what = f"{name} of {row['session_date']:%Y-%m-%d}"

@@ -61,7 +61,6 @@ class Decided:
     a row among the signals: a score, a weight or a weight before.
     """
 
-    symbols: Sequence[str]
     scores: Floats
     multiplier: Floats
     previous: Floats
@@ -107,7 +106,7 @@ def decided(
     made = decide(scores, multiplier, strategies, target, is_listed(inputs.listings, days, symbols))
     previous = np.concatenate([target[None], made.weight[:-1]])
     is_row = ~np.isnan(scores) | (made.weight > 0) | (previous > 0)
-    return Decided(symbols, scores, multiplier, previous, made, is_row)
+    return Decided(scores, multiplier, previous, made, is_row)
 
 
 def _scores(

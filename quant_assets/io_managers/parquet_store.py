@@ -275,12 +275,21 @@ class ParquetStore:
         frame = _scan(dataset, [self.path(asset, key) for key in partitions], asset, only or {})
         return dataset.conform(frame, f"stored {where}")
 
-    def load(self, dataset: Dataset, asset: str, partitions: Sequence[str]) -> LoadedPartitions:
-        """Rows of those partitions that are stored, with the keys present and missing."""
+    def load(
+        self,
+        dataset: Dataset,
+        asset: str,
+        partitions: Sequence[str],
+        only: Mapping[str, Collection[str]] | None = None,
+    ) -> LoadedPartitions:
+        """Rows of those partitions that are stored, with the keys present and missing.
+
+        ``only`` is as of ``read``.
+        """
         missing = set(self.missing(asset, partitions))
         present = tuple(key for key in partitions if key not in missing)
         absent = tuple(key for key in partitions if key in missing)
-        return LoadedPartitions(self.read(dataset, asset, present), present, absent)
+        return LoadedPartitions(self.read(dataset, asset, present, only), present, absent)
 
     def readable(self, dataset: Dataset, asset: str, partitions: Sequence[str]) -> pd.DataFrame:
         """Rows of those partitions that are stored and can be read.

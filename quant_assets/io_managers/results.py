@@ -26,8 +26,8 @@ PAGE, FACTS = "report.html", "facts.json"
 
 def write_results(
     folder: Path, tables: Mapping[str, pd.DataFrame], page: str | None, facts: Mapping[str, Any]
-) -> Path:
-    """Write a result beside ``folder`` and put it there, in place of an older one; the folder.
+) -> None:
+    """Write a result beside ``folder`` and put it there, in place of an older one.
 
     A reader never finds half of one. Between the two renames there is none for a moment; what a
     process that is killed leaves under a hidden name is removed by housekeeping.
@@ -53,10 +53,13 @@ def write_results(
     finally:
         for left in (fresh, old):
             shutil.rmtree(left, ignore_errors=True)
-    return folder
+
+
+def results_in(folder: Path) -> list[Path]:
+    """The results in ``folder``, by name; not those that are being written or were left half."""
+    return sorted(path.parent for path in folder.glob(f"*/{FACTS}") if path.parent.name[0] != ".")
 
 
 def newest_result(folder: Path) -> Path | None:
     """The result in ``folder`` whose name is the last, None if there is none."""
-    found = sorted(path.parent for path in folder.glob(f"*/{FACTS}") if path.parent.name[0] != ".")
-    return found[-1] if found else None
+    return next(reversed(results_in(folder)), None)

@@ -5,7 +5,7 @@ pictures). Everything that comes from data passes the template's escaping; only 
 code draws, without any text from data, is put in as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -88,16 +88,19 @@ def render_report(
 
 def _parts(evaluation: "Evaluation", shown: Shown, formats: Formats) -> dict[str, Any]:
     worst = worst_drawdowns(evaluation.returns[[shown.first]], WORST_DRAWDOWNS)
+    against: dict[Any, Any] = {}
+    if shown.has_benchmark:
+        against = performance_figures(shown.benchmark.to_frame()).iloc[0].to_dict()
     return {
         "shown": shown,
         "facts": _facts(evaluation, shown),
-        "cards": _cards(evaluation, shown, formats),
+        "cards": _cards(evaluation, shown, formats, against),
         "keys": curve_keys(shown),
         "equity": equity_picture(evaluation, shown, formats),
         "drawdown": drawdown_picture(evaluation, shown, worst),
         "drawdown_table": tables.drawdown_table(worst, shown, formats),
         "live": {one.id for one in evaluation.strategies if one.is_live},
-        "figure_tables": tables.figure_tables(evaluation, shown, formats),
+        "figure_tables": tables.figure_tables(evaluation, shown, formats, against),
         "months": MONTHS,
         "heat_map": heat_map(evaluation, shown),
         "years": yearly_picture(evaluation, shown),
@@ -128,18 +131,18 @@ def _facts(evaluation: "Evaluation", shown: Shown) -> Sequence[tuple[str, str]]:
     )
 
 
-def _cards(evaluation: "Evaluation", shown: Shown, formats: Formats) -> list[Card]:
-    """Headline figures of the first strategy, the benchmark's own below them."""
+def _cards(
+    evaluation: "Evaluation", shown: Shown, formats: Formats, against: Mapping[Any, Any]
+) -> list[Card]:
+    """Headline figures of the first strategy, the benchmark's own (``against``) below them."""
     own: Any = evaluation.figures.loc[shown.first].to_dict()
-    against: Any = {}
-    if shown.has_benchmark:
-        against = performance_figures(shown.benchmark.to_frame()).iloc[0].to_dict()
     equity = evaluation.equity[shown.first].dropna()
     last = equity.iloc[-1] if len(equity) else None
     meanings = {one.name: one.meaning for _, group in GROUPS for one in group}
 
     def card(name: str, label: str, unit: Unit, below: str = "") -> Card:
-        value, other = own.get(name), against.get(name)
+        value: Any = own.get(name)
+        other: Any = against.get(name)
         if unit in ("return", "percent"):
             text, others = (percent(x, 1, signed=unit == "return") for x in (value, other))
         else:

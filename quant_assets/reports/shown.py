@@ -60,7 +60,7 @@ def shown_of(evaluation: "Evaluation", drawn_strategies: int) -> Shown:
             "book of the range first"
         )
     ids = [one.id for one in evaluation.strategies]
-    first = next((one.id for one in evaluation.strategies if one.is_live), ids[0])
+    first = evaluation.live
     sharpe = evaluation.figures["sharpe_ratio"].astype("float64").reindex(ids)
     best = sharpe.sort_index().sort_values(ascending=False, kind="stable").index
     ordered = sorted(map(str, best), key=lambda one: one != first)

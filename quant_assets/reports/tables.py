@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from quant_assets.domain.performance import performance_figures
 from quant_assets.reports.figure_names import GROUPS, OF_RETURNS, FigureName, Groups
 from quant_assets.reports.formats import Formats, Unit, tone
 from quant_assets.reports.shown import Shown
@@ -151,21 +150,24 @@ def cells_of(frame: pd.DataFrame, columns: Sequence[Column], formats: Formats) -
     ]
 
 
-def figure_tables(evaluation: "Evaluation", shown: Shown, formats: Formats) -> list[FigureTable]:
-    """Figures of the listed strategies; the benchmark beside those that it has itself.
+def figure_tables(
+    evaluation: "Evaluation", shown: Shown, formats: Formats, against: Mapping[Any, Any]
+) -> list[FigureTable]:
+    """Figures of the listed strategies; the benchmark's (``against``) beside those it has itself.
 
     Few columns stand in two tables side by side, many in one table.
     """
-    figures = {name: evaluation.figures.loc[name].to_dict() for name in shown.listed}
+    figures: dict[str, Mapping[Any, Any]] = {
+        name: evaluation.figures.loc[name].to_dict() for name in shown.listed
+    }
     own, more = GROUPS[:OF_RETURNS], GROUPS[OF_RETURNS:]
-    if not shown.has_benchmark:
-        parts = [(figures, own), (figures, more)]
-    else:
-        benchmark = performance_figures(shown.benchmark.to_frame()).iloc[0].to_dict()
-        parts = [({**figures, shown.benchmark_name: benchmark}, own), (figures, more)]
-    if len(parts[0][0]) > _MOST_SIDE_BY_SIDE:
-        parts = [(parts[0][0], GROUPS)]
-    return [_figure_table(columns, groups, formats) for columns, groups in parts]
+    columns: dict[str, Mapping[Any, Any]] = dict(figures)
+    if shown.has_benchmark:
+        columns[shown.benchmark_name] = against
+    parts = [(columns, own), (figures, more)]
+    if len(columns) > _MOST_SIDE_BY_SIDE:
+        parts = [(columns, GROUPS)]
+    return [_figure_table(some, groups, formats) for some, groups in parts]
 
 
 def _figure_table(
