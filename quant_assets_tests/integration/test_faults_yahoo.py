@@ -20,7 +20,7 @@ from quant_assets_tests.platform import US_SYMBOLS, Platform, failure, platform
 
 SESSION = "2026-03-19"
 QUICK = {
-    "QUANT_VENDOR_TIMEOUT_SECONDS": 0.7,
+    "QUANT_VENDOR_TIMEOUT_SECONDS": 60,
     "QUANT_VENDOR_BACKOFF_SECONDS": 0.01,
     "QUANT_YAHOO_WORKERS": 1,
 }
@@ -172,7 +172,7 @@ def test_fault(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(("times", "hits", "stored"), [(1, 1, ALL), (None, 9, WITHOUT_AAPL)])
 def test_timeout(tmp_path: Path, times: int | None, hits: int, stored: frozenset[str]) -> None:
     """The sandbox logs a delayed request late, so the fault's own count is taken."""
-    with platform(tmp_path, **QUICK) as p:
+    with platform(tmp_path, **QUICK | {"QUANT_VENDOR_TIMEOUT_SECONDS": 0.7}) as p:
         fault = p.sandbox.faults.add(chart("delay", seconds=2, symbols=["AAPL"], times=times))
         result = p.run("us_price", SESSION)
         assert fault.hits == hits
