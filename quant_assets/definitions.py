@@ -14,6 +14,7 @@ from quant_assets.assets.news_stream import build_news_stream
 from quant_assets.assets.performance import build_performance
 from quant_assets.assets.prices import build_prices
 from quant_assets.assets.research import build_research
+from quant_assets.assets.serving import build_serving
 from quant_assets.assets.trading import build_trading
 from quant_assets.checks import (
     build_coverage_checks,
@@ -53,7 +54,7 @@ def build_defs(
     a second each.
     """
     versions = code_versions(values)
-    jobs = build_jobs()
+    jobs = build_jobs(has_serving=values.has_serving)
     assets = [
         *(build_prices(market, versions) for market in MARKETS.values()),
         *build_macro(versions),
@@ -67,7 +68,11 @@ def build_defs(
     ]
     hooks = build_completion_hooks()
     return dg.Definitions(
-        assets=[*(asset.with_hooks(hooks) for asset in assets), *build_kafka_topics()],
+        assets=[
+            *(asset.with_hooks(hooks) for asset in assets),
+            *build_serving(values),
+            *build_kafka_topics(),
+        ],
         asset_checks=[
             *build_schema_checks(),
             *build_coverage_checks(),

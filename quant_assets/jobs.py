@@ -1,12 +1,13 @@
 """The named jobs. What belongs here: selections of assets with the names that users know."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
 from quant_assets.checks.freshness import check_keys
+from quant_assets.io_managers.serving_tables import SERVED
 from quant_assets.markets import MARKETS, Market
 from quant_assets.naming import FORECAST, TAG_TIME_LIMIT, TRADING, market_job
 from quant_assets.policies import (
@@ -128,15 +129,16 @@ BACKTEST = "backtest"
 """Job of a backtest; it has no partitions, its run config says what is tested."""
 
 
-def build_jobs() -> list[Any]:
+def build_jobs(*, has_serving: bool) -> list[Any]:
     """Every job; each takes a partition or a range of partitions of its assets.
 
-    The checks of freshness are no part of them: they look at the present, not at the partitions.
+    ``has_serving``: a job that makes what is served also serves it. The checks of freshness are
+    no part of them: they look at the present, not at the partitions.
     """
     return [
         *(
             dg.define_asset_job(
-                job.name, _selection(job), description=job.description, tags=job.tags
+                job.name, _selection(job, has_serving), description=job.description, tags=job.tags
             )
             for job in (*NAMED_JOBS.values(), NEWS_STREAM)
         ),
@@ -149,8 +151,14 @@ def build_jobs() -> list[Any]:
     ]
 
 
-def _selection(job: NamedJob) -> dg.AssetSelection:
-    selection = dg.AssetSelection.assets(*(asset.split("/") for asset in job.made))
+def served_tables(assets: Iterable[str]) -> list[str]:
+    """The assets of the serving tables that hold some of ``assets``."""
+    return [SERVED[asset].asset for asset in assets if asset in SERVED]
+
+
+def _selection(job: NamedJob, has_serving: bool) -> dg.AssetSelection:
+    served = served_tables(job.assets) if has_serving else []
+    selection = dg.AssetSelection.assets(*(asset.split("/") for asset in (*job.made, *served)))
     by_the_clock = check_keys()
     checks = [by_the_clock[asset] for asset in job.assets if asset in by_the_clock]
     return selection - dg.AssetSelection.checks(*checks) if checks else selection

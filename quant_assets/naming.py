@@ -12,6 +12,7 @@ GROUP_NEWS = "news"
 GROUP_ANALYSIS = "analysis"
 GROUP_TRADING = "trading"
 GROUP_RESEARCH = "research"
+GROUP_SERVING = "serving"
 GROUP_EVENTS = "events"
 
 POOL_YAHOO = "yahoo"
@@ -89,6 +90,8 @@ BACKTEST_INPUTS = ("recommendations", "technical_indicators", "return_forecast",
 
 IO_MANAGER = "parquet"
 """Resource key of the IO manager of every dataset."""
+SERVING_IO_MANAGER = "serving"
+"""Resource key of the IO manager of the serving tables."""
 
 
 def market_job(market_key: str, suffix: str) -> str:

@@ -30,6 +30,7 @@ from quant_assets.reference import read_rows, reference_path, reference_rows
 from quant_assets.settings_kafka import KafkaSettings
 from quant_assets.settings_notices import NoticeSettings
 from quant_assets.settings_retention import RetentionSettings
+from quant_assets.settings_serving import ServingSettings
 from quant_assets.settings_trading import TradingSettings
 from quant_assets.vendors.slack import SlackConnection
 
@@ -73,7 +74,7 @@ def load_macro_series(source: str) -> tuple[MacroSeries, ...]:
         ) from error
 
 
-class Settings(KafkaSettings, NoticeSettings, RetentionSettings, TradingSettings):
+class Settings(KafkaSettings, NoticeSettings, RetentionSettings, ServingSettings, TradingSettings):
     """Settings of one process. Each field's variable is its alias; units are in the name."""
 
     model_config = SettingsConfigDict(
@@ -295,9 +296,18 @@ class Settings(KafkaSettings, NoticeSettings, RetentionSettings, TradingSettings
             self.kafka_sasl_password.get_secret_value(),
             self.kafka_ssl_key_password.get_secret_value(),
             self.smtp_password.get_secret_value(),
+            urlsplit(self.serving_url.get_secret_value()).password or "",
             *(urlsplit(feed).password or "" for feed in self.rss_feeds),
         )
         return tuple(key for key in keys if key)
+
+    @property
+    def serving_address(self) -> str:
+        """The database of the serving tables; a relative file of SQLite lies in the home."""
+        url = self.serving_url.get_secret_value()
+        scheme, slashes, path = url.partition("///")
+        is_relative = scheme == "sqlite:" and not Path(path).is_absolute()
+        return f"{scheme}{slashes}{self.home_dir / path}" if is_relative else url
 
     @property
     def results_dir(self) -> Path:

@@ -18,6 +18,7 @@ from quant_assets.cli.notify_commands import notify
 from quant_assets.cli.options import ASSET, DATA, DATE, MARKET, PROFILE
 from quant_assets.cli.repair_commands import quarantine, raw, rebuild
 from quant_assets.cli.research_commands import backtest, report
+from quant_assets.cli.serving_commands import serving
 from quant_assets.cli.status_commands import status
 from quant_assets.errors import BadConfigurationError
 from quant_assets.markets import MARKETS, market
@@ -40,6 +41,7 @@ quant.add_command(quarantine)
 quant.add_command(raw)
 quant.add_command(rebuild)
 quant.add_command(report)
+quant.add_command(serving)
 quant.add_command(status)
 quant.add_command(verify)
 

@@ -140,7 +140,7 @@ def _execute(
     import dagster as dg
 
     from quant_assets.definitions import defs
-    from quant_assets.jobs import NAMED_JOBS
+    from quant_assets.jobs import NAMED_JOBS, served_tables
     from quant_assets.sensors.common import partition_tags
 
     process = {TAG_HOST: platform.node(), TAG_PID: str(os.getpid())}
@@ -150,9 +150,11 @@ def _execute(
         job = defs.resolve_job_def(task.job)
         named = NAMED_JOBS.get(task.job)
         made = named.made if named and {*task.assets} == {*named.assets} else task.assets
+        chosen = job.asset_layer.selected_asset_keys
         keys = {dg.AssetKey(asset.split("/")) for asset in made}
+        keys |= chosen & {dg.AssetKey(table.split("/")) for table in served_tables(made)}
         # A selection would bring the checks of freshness, which are no part of the jobs.
-        is_whole = keys == set(job.asset_layer.selected_asset_keys)
+        is_whole = keys == set(chosen)
         return job.execute_in_process(
             instance=instance,
             run_id=run_id,

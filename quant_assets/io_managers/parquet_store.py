@@ -105,10 +105,7 @@ class ParquetStore:
 
         The frame becomes an Arrow table once, whatever the number of partitions.
         """
-        import pyarrow as pa
-
-        table = pa.Table.from_pandas(frame, schema=arrow_schema(dataset), preserve_index=False)
-        table = table.combine_chunks()
+        table = arrow_table(dataset, frame).combine_chunks()
         parts = list(parts)
         for part in parts:
             self.path(asset, part.key)
@@ -214,7 +211,7 @@ class ParquetStore:
             "dataset": dataset.name,
             "schema_version": str(dataset.version),
             "code_version": code_version,
-            "content_hash": _hash(dataset, table),
+            "content_hash": table_hash(dataset, table),
             "asset": asset,
             "partition": partition,
             "profile": self.profile,
@@ -395,13 +392,17 @@ NO_TIME = -(2**31)
 
 def content_hash(dataset: Dataset, frame: pd.DataFrame) -> str:
     """Hash of the rows as 32 hex digits, the same for equal values whatever library wrote them."""
+    return table_hash(dataset, arrow_table(dataset, frame))
+
+
+def arrow_table(dataset: Dataset, frame: pd.DataFrame) -> pyarrow.Table:
+    """A frame that conforms to ``dataset`` as the table that is stored."""
     import pyarrow as pa
 
-    schema = arrow_schema(dataset)
-    return _hash(dataset, pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+    return pa.Table.from_pandas(frame, schema=arrow_schema(dataset), preserve_index=False)
 
 
-def _hash(dataset: Dataset, table: pyarrow.Table) -> str:
+def table_hash(dataset: Dataset, table: pyarrow.Table) -> str:
     """Hash of a table's values: lengths and bytes of texts, numbers with one NaN and one zero."""
     import numpy as np
     import pyarrow as pa

@@ -4,6 +4,7 @@ from typing import Any
 
 from quant_assets import naming
 from quant_assets.io_managers.partitioned_parquet import PartitionedParquetIOManager
+from quant_assets.io_managers.serving import ServingIOManager
 from quant_assets.resources.base import (
     ClockResource,
     Fetch,
@@ -45,6 +46,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     root = str(settings.data_dir)
     return {
         naming.IO_MANAGER: PartitionedParquetIOManager(root=root, profile=settings.profile),
+        naming.SERVING_IO_MANAGER: ServingIOManager(values=values),
         "store": StoreResource(root=root, profile=settings.profile),
         "clock": ClockResource(),
         "platform": SettingsResource(values=values),

@@ -20,6 +20,7 @@ _SHOWN_SETTINGS = frozenset(
         "kr_universe",
         "macro_series",
         "scoring",
+        "serving_reader",
         "strategy_list",
         "trading",
         "reports",

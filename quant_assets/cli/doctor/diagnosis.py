@@ -14,6 +14,7 @@ from quant_assets.cli.doctor import (
     kafka_checks,
     places,
     reference_checks,
+    serving_checks,
     settings_checks,
     vendor_checks,
     version_checks,
@@ -214,6 +215,12 @@ def _about_others(values: Settings, wishes: Wishes) -> Iterator[Check]:
             "broker",
             lambda: kafka_checks.kafka(values, seconds),
             "check KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL, and that the broker is up",
+        ),
+        (
+            serving_checks.SERVING,
+            serving_checks.NAME,
+            lambda: serving_checks.tables(values),
+            "check QUANT_SERVING_URL, and that the database is up",
         ),
         (
             reference_checks.TIME,

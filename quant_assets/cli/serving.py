@@ -1,0 +1,162 @@
+"""Serving tables from the command line. What belongs here: comparing them with what is stored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from quant_assets.errors import BadConfigurationError
+from quant_assets.io_managers.parquet_store import ParquetStore, Part
+from quant_assets.io_managers.partitioned_parquet import split_by_partition
+from quant_assets.io_managers.serving import serving_database
+from quant_assets.io_managers.serving_database import ServingDatabase
+from quant_assets.io_managers.serving_tables import SERVED, Served
+from quant_assets.schemas import dataset_of
+
+if TYPE_CHECKING:
+    from quant_assets.settings import Settings
+
+PARTITIONS_A_TRANSACTION = 250
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What a table lacks of one asset: partitions to serve, and served ones that are not stored."""
+
+    served: Served
+    stored: int
+    last: str
+    to_serve: tuple[str, ...]
+    to_remove: tuple[str, ...]
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the table holds what is stored."""
+        return not self.to_serve and not self.to_remove
+
+
+def set_up(values: Settings) -> None:
+    """Make or update the tables, and say where they are."""
+    database = serving_database(values)
+    revision = database.setup()
+    click.echo(f"serving tables at {database.address}: schema {revision}")
+
+
+def show_status(values: Settings, form: str) -> bool:
+    """Print the state of each table; whether all are up to date."""
+    database = serving_database(values)
+    gaps = _gaps(values, database, None, None)
+    if form == "json":
+        click.echo(
+            json.dumps(
+                {
+                    "database": database.address,
+                    "tables": [
+                        {
+                            "table": gap.served.table.name,
+                            "asset": gap.served.source,
+                            "stored": gap.stored,
+                            "last": gap.last,
+                            "to_serve": len(gap.to_serve),
+                            "to_remove": len(gap.to_remove),
+                        }
+                        for gap in gaps
+                    ],
+                }
+            )
+        )
+    else:
+        _print(database, gaps)
+    return all(gap.is_closed for gap in gaps)
+
+
+def _print(database: ServingDatabase, gaps: list[Gap]) -> None:
+    click.echo(f"Serving tables at {database.address}")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for title in ("table", "from", "stored", "last", "lacking", "gone"):
+        is_number = title in ("stored", "lacking", "gone")
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
+    for gap in gaps:
+        numbers = f"{gap.stored:,}", gap.last, f"{len(gap.to_serve):,}", f"{len(gap.to_remove):,}"
+        table.add_row(gap.served.table.name, gap.served.source, *numbers)
+    Console().print(table)
+    if not all(gap.is_closed for gap in gaps):
+        click.echo("`quant serving sync` brings them up to date")
+
+
+def synchronise(values: Settings, first: date | None, last: date | None, *, is_dry: bool) -> None:
+    """Serve and remove what ``quant serving status`` counts, between two days.
+
+    Raises ``BadConfigurationError`` where nothing is stored of an asset whose rows are served: that
+    is a data directory that is not there rather than a wish to remove everything.
+    """
+    database = serving_database(values)
+    store = ParquetStore(values.data_dir, values.profile)
+    for gap in _gaps(values, database, first, last):
+        served = gap.served
+        if gap.to_remove and not gap.stored:
+            raise BadConfigurationError(
+                f"{served.source}: nothing is stored in {values.data_dir}, but "
+                f"{len(gap.to_remove)} partition(s) are served: is that directory the right one, "
+                "and mounted? To serve nothing, remove the rows from the database"
+            )
+        if not is_dry:
+            for keys in _chunks(gap.to_serve):
+                _serve(store, database, served, keys)
+            for keys in _chunks(gap.to_remove):
+                database.remove(served, keys)
+        word = "to serve" if is_dry else "served"
+        click.echo(
+            f"{served.source} -> {served.table.name}: {len(gap.to_serve):,} partition(s) {word}, "
+            f"{len(gap.to_remove):,} {'to remove' if is_dry else 'removed'}"
+        )
+
+
+def _serve(store: ParquetStore, database: ServingDatabase, served: Served, keys: list[str]) -> None:
+    dataset = dataset_of(served.source)
+    frame = store.read(dataset, served.source, keys)
+    parts = {part.key: part for part in split_by_partition(dataset, frame)}
+    database.replace(served, frame, [parts.get(key, Part(key, 0, 0)) for key in keys])
+
+
+def _gaps(
+    values: Settings, database: ServingDatabase, first: date | None, last: date | None
+) -> list[Gap]:
+    store = ParquetStore(values.data_dir, values.profile)
+    store.demand_own()
+    return [_gap(store, database, served, first, last) for served in SERVED.values()]
+
+
+def _gap(
+    store: ParquetStore,
+    database: ServingDatabase,
+    served: Served,
+    first: date | None,
+    last: date | None,
+) -> Gap:
+    def is_meant(key: str) -> bool:
+        day = key[:10]
+        return (not first or day >= first.isoformat()) and (not last or day <= last.isoformat())
+
+    stored = store.list_partitions(served.source)
+    known = database.served(served)
+    to_serve = [
+        key
+        for key in stored
+        if is_meant(key) and store.info(served.source, key).content_hash != known.get(key)
+    ]
+    gone = sorted(key for key in set(known) - set(stored) if is_meant(key))
+    last_key = stored[-1] if stored else "-"
+    return Gap(served, len(stored), last_key, tuple(to_serve), tuple(gone))
+
+
+def _chunks(keys: tuple[str, ...]) -> list[list[str]]:
+    size = PARTITIONS_A_TRANSACTION
+    return [list(keys[n : n + size]) for n in range(0, len(keys), size)]
