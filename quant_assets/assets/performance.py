@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from quant_assets.domain.evaluation import Evaluation, Records
     from quant_assets.io_managers.parquet_store import ParquetStore
+    from quant_assets.reports.page import Variants
     from quant_assets.settings import Settings
 
 SCORED_SESSIONS = 260
@@ -40,6 +41,13 @@ SHOWN_FIGURES = (
     "win_rate",
     "ic_mean",
 )
+
+
+NOT_REAL = {
+    "sandbox": "Simulated data: prices and news of the profile sandbox are made up.",
+    "replay": "Recorded data: the profile replay shows the market of a recording.",
+}
+"""What a report of a profile must say: whoever is sent it does not know where it was made."""
 
 
 def build_performance(market: Market) -> dg.AssetsDefinition:
@@ -67,7 +75,8 @@ def build_performance(market: Market) -> dg.AssetsDefinition:
             folder = settings.results_dir / market.key / "book" / last.isoformat()
             title = f"{market.name}, paper book"
             drawn = title if settings.reports else None
-            keep_results(folder, found, drawn, clock.now(), facts={"kind": "book"})
+            profile = settings.profile
+            keep_results(folder, found, drawn, clock.now(), profile, facts={"kind": "book"})
             return dg.MaterializeResult(metadata=performance_facts(found, folder))
 
     return performance
@@ -120,12 +129,14 @@ def keep_results(
     found: "Evaluation",
     title: str | None,
     now: datetime,
+    profile: str,
     facts: dict[str, Any],
+    variants: "Variants | None" = None,
     more: "dict[str, pd.DataFrame] | None" = None,
 ) -> None:
     """Write the tables of an evaluation and, with a ``title``, its report.
 
-    ``more`` are further tables by name.
+    ``profile`` says whether the data are real; ``more`` are further tables by name.
     """
     import pandas as pd
 
@@ -145,9 +156,20 @@ def keep_results(
         **(more or {}),
     }
     subtitle = f"{first} to {last}, {len(found.equity)} sessions"
-    page = render_report(found, title=title, subtitle=subtitle, made_at=now) if title else None
+    page = None
+    if title:
+        notes = [NOT_REAL[profile]] if profile in NOT_REAL else []
+        page = render_report(
+            found, title=title, subtitle=subtitle, made_at=now, notes=notes, variants=variants
+        )
     strategies = {one.id: one.version for one in found.strategies}
-    about = {"market": found.market, "first": first, "last": last, "strategies": strategies}
+    about = {
+        "profile": profile,
+        "market": found.market,
+        "first": first,
+        "last": last,
+        "strategies": strategies,
+    }
     write_results(folder, tables, page, {**about, **facts, "made_at": now.isoformat()})
 
 

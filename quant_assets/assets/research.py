@@ -7,6 +7,7 @@ the results: tables, and the same report as the paper book's.
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,14 @@ from quant_assets.schemas import dataset_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quant_assets.domain.backtest import Backtest
     from quant_assets.domain.signals import Inputs, Listed
     from quant_assets.io_managers.parquet_store import ParquetStore
     from quant_assets.settings import Settings
 
 SHOWN_VARIANTS = 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+LAST = "last"
+"""What `quant report --backtest` calls the newest one."""
 
 
 class BacktestConfig(dg.Config):
@@ -85,6 +87,38 @@ def build_research() -> dg.AssetsDefinition:
     return backtest
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a run config asks for, with everything in it looked at before anything is read."""
+
+    market: Market
+    days: list[date]
+    strategies: tuple[Strategy, ...]
+    variants: tuple[Strategy, ...]
+    rules: TradingRules
+    listings: "tuple[Listing, ...]"
+    name: str
+
+    @classmethod
+    def of(cls, config: BacktestConfig, settings: "Settings") -> "Asked":
+        """Raises ``BadConfigurationError`` naming the field that is wrong."""
+        from quant_assets.domain.backtest import variants
+
+        market = _market(config)
+        days = _sessions(config, market)
+        strategies = (
+            strategies_of(config.strategies) if config.strategies else settings.strategies()
+        )
+        base = next(one for one in strategies if one.is_live)
+        varied = variants(base, config.grid) if config.grid else ()
+        rules = TradingRules.from_mapping(settings.trading_values(market.key) | config.rules)
+        listings = _listings(settings.universe(market.key), config.symbols)
+        name = _checked_name(config.name) or backtest_name(
+            config, strategies, rules, days, listings
+        )
+        return cls(market, days, strategies, varied, rules, listings, name)
+
+
 def run_backtest(
     config: BacktestConfig, settings: "Settings", store: "ParquetStore", now: datetime
 ) -> dict[str, Any]:
@@ -93,21 +127,22 @@ def run_backtest(
     Raises ``BadConfigurationError`` naming the field that is wrong, ``MissingPartitionError``
     naming what is not stored.
     """
+    from dataclasses import replace
+
     from quant_assets.domain.backtest import Backtest, benchmark_of
     from quant_assets.domain.evaluation import Records, evaluate
+    from quant_assets.reports.page import Variants
 
-    market = _market(config)
-    days = _sessions(config, market)
-    strategies = strategies_of(config.strategies) if config.strategies else settings.strategies()
-    rules = TradingRules.from_mapping(settings.trading_values(market.key) | config.rules)
-    inputs = load_inputs(store, settings, market, days, strategies, config.symbols)
-    test = Backtest(market.key, strategies, rules)
+    asked = Asked.of(config, settings)
+    market = asked.market
+    inputs = load_inputs(store, asked)
+    test = Backtest(market.key, asked.strategies, asked.rules)
     signals, ledger = test.run(inputs)
     benchmark = benchmark_of(inputs)
     found = evaluate(
         Records(
             market=market.key,
-            strategies=strategies,
+            strategies=asked.strategies,
             ledger=ledger,
             signals=signals,
             recommendations=inputs.recommendations,
@@ -117,35 +152,37 @@ def run_backtest(
     )
     tables = {"ledger": ledger, "signals": signals}
     facts: dict[str, Any] = {}
-    if config.grid:
-        varied = _grid(config, test, inputs, benchmark)
-        tables["grid"] = varied
-        facts["grid"] = _grid_table(varied, list(config.grid))
-    name = _checked_name(config.name) or backtest_name(
-        config, strategies, rules, days, inputs.listings
+    if asked.variants:
+        many = replace(test, strategies=asked.variants).run_grid(inputs)
+        ranked = many.figures(benchmark, list(config.grid)).rename_axis("strategy_id")
+        tables["grid"] = ranked
+        facts["grid"] = _grid_table(ranked, list(config.grid))
+    folder = settings.results_dir / market.key / "backtests" / asked.name
+    keep_results(
+        folder,
+        found,
+        f"{market.name}, backtest {asked.name}",
+        now,
+        settings.profile,
+        facts={
+            **config.model_dump(),
+            "kind": "backtest",
+            "rules_version": asked.rules.version,
+        },
+        variants=Variants(tables["grid"], list(config.grid)) if asked.variants else None,
+        more=tables,
     )
-    folder = settings.results_dir / market.key / "backtests" / name
-    asked = {**config.model_dump(), "kind": "backtest", "rules_version": rules.version}
-    title = f"{market.name}, backtest {name}"
-    keep_results(folder, found, title, now, facts=asked, more=tables)
-    return {**performance_facts(found, folder), **facts, "name": name}
+    return {**performance_facts(found, folder), **facts, "name": asked.name}
 
 
-def load_inputs(
-    store: "ParquetStore",
-    settings: "Settings",
-    market: Market,
-    days: list[date],
-    strategies: tuple[Strategy, ...],
-    symbols: list[str],
-) -> "Inputs":
-    """What a backtest rests on, as stored; only what one of the strategies needs."""
+def load_inputs(store: "ParquetStore", asked: Asked) -> "Inputs":
+    """What a backtest rests on, as stored; only what a strategy or a variant needs."""
     from quant_assets.domain.signals import Inputs
 
-    listings = _listings(settings.universe(market.key), symbols)
+    market, days, listings = asked.market, asked.days, asked.listings
     names = {one.symbol for one in listings}
     keys = [day.isoformat() for day in days]
-    kinds = {one.kind for one in strategies}
+    kinds = {one.kind for one in (*asked.strategies, *asked.variants)}
     is_custom = CUSTOM in kinds
 
     def rows(name: str, *, is_needed: bool = True) -> "pd.DataFrame":
@@ -196,18 +233,6 @@ def backtest_name(
     return f"{days[0]}.{days[-1]}.{version_of({'asked': json.dumps(asked, sort_keys=True)})[:8]}"
 
 
-def _grid(
-    config: BacktestConfig, test: "Backtest", inputs: "Inputs", benchmark: "pd.Series"
-) -> "pd.DataFrame":
-    from dataclasses import replace
-
-    from quant_assets.domain.backtest import variants
-
-    base = next(one for one in test.strategies if one.is_live)
-    many = replace(test, strategies=variants(base, config.grid))
-    return many.run_grid(inputs).figures(benchmark, list(config.grid)).rename_axis("strategy_id")
-
-
 def _grid_table(varied: "pd.DataFrame", names: list[str]) -> dg.MarkdownMetadataValue:
     """The best variants."""
     shown = [
@@ -224,6 +249,8 @@ def _grid_table(varied: "pd.DataFrame", names: list[str]) -> dg.MarkdownMetadata
 
 
 def _checked_name(name: str) -> str:
+    if name == LAST:
+        raise BadConfigurationError(f"name is {LAST!r}, which stands for the last backtest")
     if name and not _NAME.fullmatch(name):
         raise BadConfigurationError(
             f"name is {name!r}: it becomes a folder's name, up to 80 of letters, digits, '.', '_' "

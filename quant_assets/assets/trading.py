@@ -89,7 +89,10 @@ def _signals(market: Market, versions: Versions) -> dg.AssetsDefinition:
                 listings=platform.listings(market.key),
                 forecasts=return_forecast.frame,
             )
-            frame = signal_rows(inputs, platform.settings().strategies(), before)
+            failed: dict[str, str] = {}
+            frame = signal_rows(inputs, platform.settings().strategies(), before, failed)
+            for reason in failed.values():
+                context.log.error("%s; a shadow, it keeps what it holds in this run", reason)
             last = frame[frame["session_date"] == frame["session_date"].max()]
             live = last[last["is_live"]]
             wanted = live[live["action"] != "HOLD"]
@@ -97,6 +100,7 @@ def _signals(market: Market, versions: Versions) -> dg.AssetsDefinition:
             facts = {
                 "actions": ", ".join(f"{n} {a}" for a, n in live["action"].value_counts().items()),
                 "regime_days": len(regime.present),
+                "failed_shadows": "; ".join(failed.values()) or "none",
                 "live_signals": markdown_table(columns, wanted[columns].to_numpy().tolist()),
             }
             return record(context, frame, facts)

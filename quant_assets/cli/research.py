@@ -13,6 +13,7 @@ from rich import box
 from rich.table import Table
 
 from quant_assets.assets.performance import SHOWN_FIGURES
+from quant_assets.assets.research import LAST, Asked, BacktestConfig
 from quant_assets.cli.show import output
 from quant_assets.errors import MissingPartitionError
 from quant_assets.io_managers.results import FACTS, PAGE, results_in
@@ -26,7 +27,10 @@ PERCENT = ("total_return", "cagr", "annual_volatility", "max_drawdown", "win_rat
 
 
 def run_backtest_job(values: Settings, asked: dict[str, Any], last: date | None) -> Path | None:
-    """Run the job on the profile's instance; the folder of its results, None if it failed."""
+    """Run the job on the profile's instance; the folder of its results, None if it failed.
+
+    Raises ``BadConfigurationError`` for what cannot be tested, before anything is run.
+    """
     import dagster as dg
 
     from quant_assets.cli.execute import QUIET, failure_reason
@@ -34,6 +38,8 @@ def run_backtest_job(values: Settings, asked: dict[str, Any], last: date | None)
 
     day = last or MARKETS[asked["market"]].last_complete_session(datetime.now(UTC))
     config = {**asked, "last": day.isoformat()}
+    # Before a run is begun for what cannot be: it is refused at once, and without a failed run.
+    Asked.of(BacktestConfig(**config), values)
     with dg.DagsterInstance.get() as instance:
         result = defs.resolve_job_def(BACKTEST).execute_in_process(
             instance=instance,
@@ -57,7 +63,7 @@ def find_results(folder: Path, session: str | None, name: str | None) -> Path:
     """
     place = folder / ("backtests" if name else "book")
     there = results_in(place)
-    wanted = session or (name if name != "last" else None)
+    wanted = session or (name if name != LAST else None)
     if wanted:
         chosen = [path for path in there if path.name == Path(wanted).name]
     elif name:
@@ -95,11 +101,19 @@ def print_results(folder: Path, *, as_json: bool, is_opened: bool) -> None:
             content["grid"] = json.loads(grid.to_json(orient="index", date_format="iso"))
         click.echo(json.dumps(content, indent=2))
     else:
-        output().print(_table(figures, f"{facts['market']}, {facts['first']} to {facts['last']}"))
+        title = f"{facts['market']}, {facts['first']} to {facts['last']}, {facts['profile']} data"
+        output().print(_table(figures, title))
         if grid is not None:
             columns = [*facts["grid"], *SHOWN_FIGURES[:5], "deflated_sharpe_ratio"]
-            title = f"the best of {len(grid)} variants"
-            output().print(_table(grid.head(SHOWN_VARIANTS), title, columns))
+            best = grid.head(SHOWN_VARIANTS)
+            title = f"the best {len(best)} of {len(grid)} variants"
+            output().print(_table(best, title, columns))
+        for name, traded in figures["traded_value"].items():
+            if not traded:
+                click.echo(
+                    f"{name} traded nothing: it had no opinion that its thresholds let through, or "
+                    "its inputs are missing (`quant explain`, status and reason of its scores)"
+                )
         click.echo(f"report: {page if page.is_file() else 'not drawn (QUANT_REPORTS)'}; {folder}")
     if is_opened and page.is_file() and not webbrowser.open(page.as_uri()):
         click.echo("no browser could be opened: open the file yourself", err=True)

@@ -57,11 +57,13 @@ def backtest(
     """
     asked: dict[str, Any] = {
         "market": market_key,
-        "first": f"{first:%Y-%m-%d}",
+        "first": first.date().isoformat(),
         "symbols": [one.strip() for one in (symbols or "").split(",") if one.strip()],
         "strategies": _json_list(strategies),
-        "rules": {key: _value(text) for key, text in map(_pair, rules)},
-        "grid": {key: [_value(one) for one in text.split(",")] for key, text in map(_pair, grid)},
+        "rules": {key: _value(text) for key, text in _pairs("--rule", rules)},
+        "grid": {
+            key: [_value(one) for one in text.split(",")] for key, text in _pairs("--grid", grid)
+        },
         "name": name,
     }
     from quant_assets.cli.instance import open_profile
@@ -105,6 +107,14 @@ def report(
     key = f"{session:%Y-%m-%d}" if session else None
     folder = find_results(values.results_dir / market_key, key, name)
     print_results(folder, as_json=as_json, is_opened=is_opened)
+
+
+def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
+    pairs = [_pair(text) for text in texts]
+    for key, _ in pairs:
+        if [name for name, _ in pairs].count(key) > 1:
+            raise click.UsageError(f"{option} {key} is given twice: one with all its values")
+    return pairs
 
 
 def _pair(text: str) -> tuple[str, str]:

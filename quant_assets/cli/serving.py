@@ -80,12 +80,12 @@ def show_status(values: Settings, form: str) -> bool:
 def _print(database: ServingDatabase, gaps: list[Gap]) -> None:
     click.echo(f"Serving tables at {database.address}")
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for title in ("table", "from", "stored", "last", "lacking", "gone"):
+    for title in ("asset", "stored", "last", "lacking", "gone"):
         is_number = title in ("stored", "lacking", "gone")
         table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
     for gap in gaps:
         numbers = f"{gap.stored:,}", gap.last, f"{len(gap.to_serve):,}", f"{len(gap.to_remove):,}"
-        table.add_row(gap.served.table.name, gap.served.source, *numbers)
+        table.add_row(gap.served.source, *numbers)
     Console().print(table)
     if not all(gap.is_closed for gap in gaps):
         click.echo("`quant serving sync` brings them up to date")

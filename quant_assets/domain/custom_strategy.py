@@ -8,11 +8,14 @@ can be imported where the platform runs:
 
 It may compute all sessions of a run at once, but the score of a session may rest on the rows of
 that session alone: a run over a range and one over a session must give the same, and nothing may
-come from a later one. Scores of some sessions are therefore computed again from their own rows,
-in every run; a function that looks ahead, or normalises over the range, is refused.
+come from a later one. Scores of up to ``CHECKED_SESSIONS`` sessions, drawn anew in every run, are
+therefore first computed from their own rows; a function that looks ahead, or normalises over the
+range, is refused. Each call gets frames of its own: what it writes into them reaches neither
+another strategy nor the broker.
 """
 
 import importlib
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +26,8 @@ from quant_assets.domain.ledger_book import Floats, dense
 from quant_assets.domain.strategy_config import Strategy
 from quant_assets.errors import BadConfigurationError, BadDataError
 
-CHECKED_SESSIONS = 5
+CHECKED_SESSIONS = 60
+"""All of a quarter; of a longer range, what looks ahead in a twentieth of it is found with 95 %."""
 _COLUMNS = ("session_date", "symbol", "score")
 
 
@@ -34,6 +38,10 @@ class Known:
     recommendations: pd.DataFrame
     indicators: pd.DataFrame
     prices: pd.DataFrame
+
+    def copy(self) -> "Known":
+        """The same rows in frames of their own."""
+        return Known(self.recommendations.copy(), self.indicators.copy(), self.prices.copy())
 
     def of_session(self, session: pd.Timestamp) -> "Known":
         """The rows of one session."""
@@ -52,11 +60,16 @@ def custom_scores(
     it gives something else than scores, or if the score of a session depends on other sessions.
     """
     compute = _function(strategy)
-    scores = _called(strategy, compute, known, sessions, symbols)
-    places = np.unique(np.linspace(0, len(sessions) - 1, CHECKED_SESSIONS).astype(int))
-    for t in places if len(sessions) > 1 else []:
-        own = known.of_session(sessions[t])
-        alone = _called(strategy, compute, own, sessions[t : t + 1], symbols)[0]
+    count = min(CHECKED_SESSIONS, len(sessions)) if len(sessions) > 1 else 0
+    # Before the call that sees everything: what it may remember would answer these, too.
+    own = {
+        t: _called(strategy, compute, known.of_session(sessions[t]), sessions[t : t + 1], symbols)[
+            0
+        ]
+        for t in sorted(random.sample(range(len(sessions)), count))
+    }
+    scores = _called(strategy, compute, known.copy(), sessions, symbols)
+    for t, alone in own.items():
         is_same = np.isclose(alone, scores[t], rtol=1e-9, atol=1e-12, equal_nan=True)
         if not is_same.all():
             s = int(np.flatnonzero(~is_same)[0])
@@ -73,10 +86,11 @@ def _function(strategy: Strategy) -> Callable[[Known], pd.DataFrame]:
     module, _, name = strategy.scores.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
         raise BadConfigurationError(
-            f"strategy {strategy.id!r}: {strategy.scores} cannot be loaded ({error}): put the "
-            "module where Python finds it (PYTHONPATH, or installed)"
+            f"strategy {strategy.id!r}: {strategy.scores} cannot be loaded "
+            f"({type(error).__name__}: {error}): put the module where Python finds it (PYTHONPATH, "
+            "or installed), and see that it imports"
         ) from error
     if not callable(found):
         raise BadConfigurationError(f"strategy {strategy.id!r}: {strategy.scores} is no function")
@@ -105,4 +119,10 @@ def _called(
         (scores,) = dense(rows, ["score"], sessions, symbols)
     except (TypeError, ValueError, BadDataError) as error:
         raise BadDataError(f"strategy {strategy.id!r}: {strategy.scores}: {error}") from error
+    if rows["score"].notna().any() and np.isnan(scores).all():
+        raise BadDataError(
+            f"strategy {strategy.id!r}: {strategy.scores} gave {len(rows)} row(s), none of them of "
+            "a symbol and session of this run: session_date is a midnight without a timezone, "
+            "symbol as in the universe"
+        )
     return np.where(np.isinf(scores), np.nan, scores)

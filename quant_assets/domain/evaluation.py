@@ -116,6 +116,7 @@ def evaluate(records: Records) -> Evaluation:
         one.id: {
             **turnover_figures(fills[one.id], equity[one.id].dropna()).to_dict(),
             **trade_figures(trips[one.id]).rename(_TRADE_NAMES).to_dict(),
+            "slippage": _slippage(fills[one.id], records.prices),
             "orders_denied": float(denied[one.id].sum()),
             **_power(records.signals, one.id, forward),
         }
@@ -141,8 +142,11 @@ def evaluate(records: Records) -> Evaluation:
 
 
 def simple_returns(equity: pd.DataFrame) -> pd.DataFrame:
-    """Returns of curves from their second session on; 0 for a book that has lost everything."""
-    before, now = equity.iloc[:-1].to_numpy(), equity.iloc[1:].to_numpy()
+    """Returns of curves from their second session on; 0 for a book that has lost everything.
+
+    A book that costs have brought below zero has lost everything: -1, not less.
+    """
+    before, now = equity.iloc[:-1].to_numpy(), np.maximum(equity.iloc[1:].to_numpy(), 0.0)
     values = np.where(before > 0, now / np.where(before > 0, before, 1.0) - 1.0, 0.0)
     values = np.where(np.isnan(before), np.nan, values)
     return pd.DataFrame(values, index=equity.index[1:], columns=equity.columns)
@@ -174,27 +178,57 @@ def _trades(
     opened: pd.Series,
     sessions: pd.DatetimeIndex,
 ) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
-    """Fills and round trips of each strategy; what is paid out for a delisted symbol is a sale.
+    """Fills and round trips of each strategy.
 
-    The fraction of a share that a split leaves, and that is paid out, stays open.
+    What is paid out is a sale: the shares of a delisted symbol, and the fraction of a share that a
+    split leaves.
     """
-    exits = ledger["kind"].isin(("FILL", "DELISTED"))
+    changes = ledger[ledger["kind"].isin(("FILL", "DELISTED", "SPLIT"))]
     fills, trips = {}, {}
     for one in strategies:
-        own = _since(ledger[exits], one.id, opened)
-        fills[one.id] = own.assign(
-            side=own["side"].where(own["kind"] == "FILL", "SELL"),
-            shares=own["shares"].abs(),
-            costs=own["commission"].fillna(0.0) + own["tax"].fillna(0.0),
+        own = _with_fractions(_since(changes, one.id, opened))
+        splits = own[own["kind"] == "SPLIT"].rename(columns={"price": "split_ratio"})
+        paid = (own["kind"] == "SPLIT") & (own["fraction"] > 0)
+        sold = own[(own["kind"] != "SPLIT") | paid]
+        is_split = sold["kind"] == "SPLIT"
+        fills[one.id] = sold.assign(
+            side=sold["side"].where(sold["kind"] == "FILL", "SELL"),
+            shares=sold["fraction"].where(is_split, sold["shares"].abs()),
+            price=(sold["cash"] / sold["fraction"]).where(is_split, sold["price"]),
+            costs=sold["commission"].fillna(0.0) + sold["tax"].fillna(0.0),
         )
-        split = _since(ledger[ledger["kind"] == "SPLIT"], one.id, opened)
-        splits = split.rename(columns={"price": "split_ratio"})
         trips[one.id] = (
             round_trips(fills[one.id], sessions, splits)
-            if len(own)
+            if len(sold)
             else pd.DataFrame(columns=list(ROUND_TRIP_COLUMNS))
         )
     return fills, trips
+
+
+def _with_fractions(changes: pd.DataFrame) -> pd.DataFrame:
+    """Changes of a book's shares with the ``fraction`` of a share that a split paid out in cash.
+
+    It is what the shares before the split make, above the whole ones of after it.
+    """
+    is_bought = (changes["kind"] != "FILL") | (changes["side"] == "BUY")
+    is_fill = changes["kind"] == "FILL"
+    gained = changes["shares"].where(
+        ~is_fill, changes["shares"].abs().where(is_bought, -changes["shares"].abs())
+    )
+    after = gained.groupby(changes["symbol"]).cumsum()
+    fraction = (after - gained) * changes["price"] - after
+    is_paid = (changes["kind"] == "SPLIT") & (changes["cash"] > 0)
+    return changes.assign(fraction=fraction.where(is_paid, 0.0))
+
+
+def _slippage(fills: pd.DataFrame, prices: pd.DataFrame) -> float:
+    """What fills cost beyond the open of their session: sum(side * (price - open) * shares)."""
+    filled = fills[fills["kind"] == "FILL"]
+    opens = prices[["session_date", "symbol", "open"]]
+    beside_open = filled.merge(opens, on=["session_date", "symbol"], how="left")
+    side = np.where(beside_open["side"] == "BUY", 1.0, -1.0)
+    beyond = (beside_open["price"] - beside_open["open"]) * beside_open["shares"] * side
+    return float(beyond.sum())
 
 
 def _opens(prices: pd.DataFrame) -> pd.DataFrame:

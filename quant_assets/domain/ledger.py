@@ -341,9 +341,12 @@ def _make_orders(
 
     An order has the side of the wish: a target that falls buys nothing, even where the held weight
     has fallen further. What a purchase did not get is given up until the wish changes; what is to
-    be sold is asked for again. An open order that is larger than what is wanted now is replaced.
+    be sold is asked for again, also when the symbol has no score any more: of what a strategy still
+    wants there is always a wish. An open order that is larger than what is wanted now is replaced.
     """
     weight, action, offset_bps = wish
+    has_wishes = ~np.isnan(weight).all(axis=1, keepdims=True)
+    weight = np.where(np.isnan(weight) & (book.shares > 0) & has_wishes, 0.0, weight)
     has_none = (book.shares == 0) & (book.leaves == 0)
     is_left = (weight == 0) & (book.shares > 0) & (book.leaves == 0)
     is_asked = (action != 0) | ((weight > 0) & has_none) | is_left

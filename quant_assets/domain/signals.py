@@ -16,6 +16,7 @@ from quant_assets.domain.custom_strategy import Known, custom_scores
 from quant_assets.domain.ledger_book import Bools, Floats, Wishes, dense
 from quant_assets.domain.strategies import ACTIONS, Decisions, decide, scores_of
 from quant_assets.domain.strategy_config import CUSTOM, Strategy
+from quant_assets.errors import QuantAssetsError
 
 ANCIENT = np.datetime64("0001-01-01", "us")
 NO_REGIME = 1.0
@@ -85,14 +86,26 @@ def decided(
     strategies: Sequence[Strategy],
     symbols: Sequence[str],
     target: Floats,
+    failed: dict[str, str] | None = None,
 ) -> Decided:
-    """What ``strategies`` decide for ``symbols``, from the weights ``target`` (K by S) on."""
+    """What ``strategies`` decide for ``symbols``, from the weights ``target`` (K by S) on.
+
+    A shadow that cannot score is noted in ``failed``, by its id, and has no opinion: it does not
+    stop the live strategy. Without ``failed``, and of the live one, its error is raised.
+    """
     days = sorted(inputs.decision_times)
     sessions = pd.DatetimeIndex(days).as_unit("us")
     by_source: dict[tuple[object, ...], Floats] = {}
     for one in strategies:
-        if one.source not in by_source:
+        if one.source in by_source:
+            continue
+        try:
             by_source[one.source] = _scores(one, inputs, sessions, symbols)
+        except QuantAssetsError as error:
+            if failed is None or any(o.is_live and o.source == one.source for o in strategies):
+                raise
+            failed[one.id] = str(error)
+            by_source[one.source] = np.full((len(days), len(symbols)), np.nan)
     # Variants of one strategy share their scores: a grid of them needs no room for each.
     kinds = [by_source[one.source][:, None, :] for one in strategies]
     scores = (
@@ -126,12 +139,16 @@ def _scores(
 
 
 def signal_rows(
-    inputs: Inputs, strategies: Sequence[Strategy], before: pd.DataFrame | None
+    inputs: Inputs,
+    strategies: Sequence[Strategy],
+    before: pd.DataFrame | None,
+    failed: dict[str, str] | None = None,
 ) -> pd.DataFrame:
     """Rows of ``signals`` for all sessions and strategies, a row for each symbol with a score.
 
     ``before`` are the rows of the session before the first, None where there is none: then nothing
-    is held. A symbol without a score has a row as long as it has a weight.
+    is held. A symbol without a score has a row as long as it has a weight. ``failed`` is as of
+    ``decided``.
     """
     days = sorted(inputs.decision_times)
     sessions = pd.DatetimeIndex(days).as_unit("us")
@@ -139,7 +156,8 @@ def signal_rows(
     if before is not None:
         names.update(before.loc[before["target_weight"] > 0, "symbol"])
     symbols = sorted(names)
-    found = decided(inputs, strategies, symbols, target_weights(before, strategies, symbols))
+    target = target_weights(before, strategies, symbols)
+    found = decided(inputs, strategies, symbols, target, failed)
     t, k, s = np.nonzero(found.is_row)
     price, volume = dense(inputs.prices, ["close", "volume"], sessions, symbols)
     ids, versions = ([getattr(one, name) for one in strategies] for name in ("id", "version"))

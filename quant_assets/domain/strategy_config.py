@@ -5,7 +5,6 @@ check the strategies whenever a process starts.
 """
 
 import importlib.util
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,8 @@ ORDER_TYPES = ("MARKET", "LIMIT")
 AVERAGES = (5, 20, 50, 60, 120, 200)
 """Lengths of the simple averages among the technical indicators."""
 _SCORES = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_LARGEST = 10**6
+"""Beyond any threshold, number of names or distance that means something."""
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     COMBINED: {"enter": 0.15, "exit": 0.0},
@@ -72,9 +73,10 @@ class Strategy:
                 f"{where}: an id is up to 40 of a-z, 0-9, '-' and '_', a letter or digit first"
             )
         for name, allowed in (("kind", KINDS), ("order_type", ORDER_TYPES)):
-            if getattr(self, name) not in allowed:
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in allowed:
                 raise BadConfigurationError(
-                    f"{where}: {name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"
+                    f"{where}: {name} is {value!r}; allowed are {', '.join(allowed)}"
                 )
         if (self.kind == CUSTOM) != bool(self.scores) or not (
             isinstance(self.scores, str) and (not self.scores or _SCORES.fullmatch(self.scores))
@@ -90,8 +92,10 @@ class Strategy:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise BadConfigurationError(f"{where}: {name} is {value!r}: give a number")
-            if not math.isfinite(value):
-                raise BadConfigurationError(f"{where}: {name} is {value}: give a finite number")
+            if not abs(value) <= _LARGEST:
+                raise BadConfigurationError(
+                    f"{where}: {name} is not between -{_LARGEST:,} and {_LARGEST:,}"
+                )
         self._check_values(where)
 
     def _check_values(self, where: str) -> None:
@@ -113,9 +117,10 @@ class Strategy:
                 "from 0 on, the latter below 10000"
             )
         for name in ("fast", "slow"):
-            if getattr(self, name) not in AVERAGES:
+            value = getattr(self, name)
+            if not isinstance(value, int) or value not in AVERAGES:
                 raise BadConfigurationError(
-                    f"{where}: {name} is {getattr(self, name)}; there are averages of "
+                    f"{where}: {name} is {value}; there are averages of "
                     f"{', '.join(map(str, AVERAGES))} sessions"
                 )
         if self.fast >= self.slow:
@@ -129,7 +134,8 @@ class Strategy:
         for name in ("id", "kind"):
             if name not in given:
                 raise BadConfigurationError(f"{prefix}: {name} is missing")
-        return cls(**{**_DEFAULTS.get(given["kind"], {"enter": 0, "exit": 0}), **given})
+        kind = given["kind"] if isinstance(given["kind"], str) else ""
+        return cls(**{**_DEFAULTS.get(kind, {"enter": 0, "exit": 0}), **given})
 
     @property
     def source(self) -> tuple[object, ...]:

@@ -51,6 +51,9 @@ TRADE_FIGURES = (
 TURNOVER_FIGURES = ("traded_value", "annual_turnover", "fees", "fees_bps")
 _LEFT_OVER = 1e-9
 """Share of a fill below which what is left of it is rounding: 1/3 has no last digit."""
+_ROUNDED = 1e-5
+"""Shares below which a difference is a split's: the book takes what is within a millionth of a
+share of a whole one for that, at each split."""
 
 
 def round_trips(
@@ -205,7 +208,7 @@ def _matched(
     for session, side, shares, price, costs, row, later in zip(*columns, factor, strict=True):
         signed, left = SIDES[side], shares * later
         fill = _Lot(left, signed, price / later, costs / left, session)
-        smallest = left * _LEFT_OVER
+        smallest = max(left * _LEFT_OVER, _ROUNDED * later)
         while lots and lots[0].signed != signed and left > smallest:
             lot = lots[0]
             closed = min(left, lot.shares)

@@ -5,7 +5,6 @@ validation. Does not belong here: any computation with prices, any import of pan
 settings check the rules whenever a process starts.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -19,6 +18,8 @@ T = TypeVar("T")
 RISK_SESSIONS = 250
 """Sessions before one whose returns its risk rests on."""
 RISK_STATES = ("ACTIVE", "REDUCING", "HALTED")
+_LARGEST = 10**15
+"""Amounts up to here are exact to a tenth of a unit in a float."""
 _SHARES = ("max_volume_share", "max_position_weight", "reduce_drawdown", "halt_drawdown")
 
 
@@ -117,8 +118,10 @@ class TradingRules:
         for name, value in asdict(self).items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise BadConfigurationError(f"trading.{name} is {value!r}: give a number")
-            if not math.isfinite(value) or value < 0:
-                raise BadConfigurationError(f"trading.{name} is {value}: give a number from 0 on")
+            if not 0 <= value <= _LARGEST:
+                raise BadConfigurationError(
+                    f"trading.{name} is not between 0 and {_LARGEST:,}: give such a number"
+                )
         for name in _SHARES:
             if not 0 < getattr(self, name) <= 1:
                 raise BadConfigurationError(
@@ -127,6 +130,10 @@ class TradingRules:
         for name in ("initial_cash", "order_sessions", "max_positions", "max_turnover"):
             if getattr(self, name) <= 0:
                 raise BadConfigurationError(f"trading.{name} is 0: give more")
+        if self.initial_cash < 1:
+            raise BadConfigurationError(
+                f"trading.initial_cash is {self.initial_cash}: give at least one unit of currency"
+            )
         for name in ("order_sessions", "max_positions"):
             if getattr(self, name) != int(getattr(self, name)):
                 raise BadConfigurationError(f"trading.{name} is no whole number")

@@ -8,11 +8,13 @@ A result is not a partition: nothing is computed from it, it is looked at and op
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +31,9 @@ def write_results(
 ) -> None:
     """Write a result beside ``folder`` and put it there, in place of an older one.
 
-    A reader never finds half of one. Between the two renames there is none for a moment; what a
-    process that is killed leaves under a hidden name is removed by housekeeping.
+    A reader never finds half of one. Between the two renames there is none for a moment: one
+    process at a time is there, and where it is killed the next one to look puts the older result
+    back. What it leaves under a hidden name is removed by housekeeping.
     Raises ``BadDataError`` where the disk refuses, naming the folder.
     """
     mark = f"{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
@@ -42,21 +45,47 @@ def write_results(
         if page is not None:
             (fresh / PAGE).write_text(page, encoding="utf-8")
         (fresh / FACTS).write_text(json.dumps(facts, indent=2, default=str), encoding="utf-8")
-        if folder.exists():
-            folder.replace(old)
-        fresh.replace(folder)
+        with _alone_in(folder.parent):
+            _swap(fresh, folder, old)
     except OSError as error:
         raise BadDataError(
             f"the results could not be written to {folder}: {error}; free space there or make it "
             "writable, then make them again"
         ) from error
     finally:
-        for left in (fresh, old):
+        for left in (fresh, old) if folder.exists() else (fresh,):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _swap(fresh: Path, folder: Path, old: Path) -> None:
+    """Put ``fresh`` in the place of ``folder``, which becomes ``old``; or leave it as it was."""
+    if folder.exists():
+        folder.replace(old)
+    try:
+        fresh.replace(folder)
+    except OSError:
+        if old.exists():
+            old.replace(folder)
+        raise
+
+
+@contextmanager
+def _alone_in(parent: Path) -> Iterator[None]:
+    """Let one process at a time swap results in ``parent``, where none is missing then."""
+    with (parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for old in sorted(parent.glob(".*.old.*.tmp")):
+            name = old.name.removeprefix(".").rpartition(".old.")[0]
+            if not (parent / name).exists():
+                old.replace(parent / name)
+        yield
 
 
 def results_in(folder: Path) -> list[Path]:
     """The results in ``folder``, by name; not those that are being written or were left half."""
+    if any(folder.glob(".*.old.*.tmp")):
+        with suppress(OSError), _alone_in(folder):
+            pass
     return sorted(path.parent for path in folder.glob(f"*/{FACTS}") if path.parent.name[0] != ".")
 
 

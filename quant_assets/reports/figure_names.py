@@ -125,7 +125,13 @@ BENCHMARK = _group(
     ("down_capture", "Down capture", "ratio", "Mean return in its losses, by its own."),
 )
 TRADES = _group(
-    ("round_trips", "Round trips", "count", "Closed trades: an opening and a closing fill each."),
+    (
+        "round_trips",
+        "Round trips",
+        "count",
+        "Pairs of an opening and a closing fill, first in, first out: an order that filled in "
+        "parts makes several.",
+    ),
     ("win_rate", "Win rate", "percent", "Share of the round trips with a profit after costs."),
     ("profit_factor", "Profit factor", "ratio", "Sum of the profits over sum of the losses."),
     ("payoff_ratio", "Payoff ratio", "ratio", "Average win over average loss."),
@@ -138,13 +144,20 @@ TRADES = _group(
         "annual_turnover",
         "Turnover a year",
         "percent",
-        "Lesser of bought and sold value over mean equity, a year.",
+        "Lesser of bought and sold value over mean equity, a year (as funds report it): a book "
+        "that has only bought has none.",
     ),
     ("traded_value", "Traded value", "whole_money", "Shares times price of all fills."),
     ("orders_denied", "Orders denied", "count", "Orders that a limit of the book refused."),
 )
 COSTS = _group(
     ("fees", "Commission and tax", "money", "Paid on all fills."),
+    (
+        "slippage",
+        "Slippage",
+        "money",
+        "What fills cost beyond the open of their session; it is in their prices.",
+    ),
     ("fees_bps", "In basis points", "bps", "Commission and tax per traded value."),
     ("trade_costs", "Of round trips", "money", "Commission and tax of the closed trades."),
 )

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from quant_assets.domain.performance import performance_figures
+from quant_assets.domain.performance_curves import SESSIONS_PER_YEAR
 from quant_assets.domain.performance_drawdowns import worst_drawdowns
 from quant_assets.markets import market
 from quant_assets.reports import tables
@@ -42,6 +44,14 @@ WORST_DRAWDOWNS = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Variants:
+    """Figures of the variants of a grid, the best first, and the parameters ``varied``."""
+
+    figures: pd.DataFrame
+    varied: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """A headline figure: its words, its value and what stands below it."""
 
@@ -58,18 +68,23 @@ def render_report(
     title: str,
     subtitle: str,
     made_at: datetime,
+    notes: Sequence[str] = (),
+    variants: "Variants | None" = None,
     drawn_strategies: int = MOST_DRAWN,
 ) -> str:
     """Render the tear sheet of an evaluation.
 
     The page is about the live strategy, or the first one where none is live; the others follow by
     Sharpe ratio, at most ``drawn_strategies`` of all in the pictures and twelve in the figures.
-    ``made_at`` (aware) is printed; with equal arguments the page has equal bytes.
+    ``notes`` are sentences that a reader must not miss; ``variants`` are those of a grid, and the
+    parameters that they differ in. ``made_at`` (aware) is printed; with equal arguments the page
+    has equal bytes.
 
     Raises ``BadDataError`` for an evaluation without a session or a strategy,
     ``BadConfigurationError`` for an impossible number of strategies.
     """
     shown = shown_of(evaluation, drawn_strategies)
+    formats = Formats.of(evaluation.market)
     environment = Environment(
         loader=PackageLoader("quant_assets.reports"),
         autoescape=True,
@@ -81,9 +96,30 @@ def render_report(
         "title": title,
         "subtitle": subtitle,
         "made_at": f"{made_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
-        **_parts(evaluation, shown, Formats.of(evaluation.market)),
+        "notes": [*notes, *_cautions(evaluation)],
+        "variant_table": (
+            tables.variant_table(variants.figures, variants.varied, formats) if variants else None
+        ),
+        **_parts(evaluation, shown, formats),
     }
     return environment.get_template("report.html.j2").render(values)
+
+
+def _cautions(evaluation: "Evaluation") -> list[str]:
+    """What makes the figures of a short range, or of a book without an opinion, mean little."""
+    found = []
+    count = len(evaluation.returns)
+    if count < SESSIONS_PER_YEAR:
+        found.append(
+            f"{count} session{'' if count == 1 else 's'} are less than a year: figures a year, and "
+            "ratios of them, are extrapolated and can be far from what a year brings."
+        )
+    traders = set(evaluation.fills["strategy_id"])
+    idle = [one.id for one in evaluation.strategies if one.id not in traders]
+    if idle:
+        more = f" and {len(idle) - 5} more" if len(idle) > 5 else ""
+        found.append(f"Nothing was traded in the range by {', '.join(idle[:5])}{more}.")
+    return found
 
 
 def _parts(evaluation: "Evaluation", shown: Shown, formats: Formats) -> dict[str, Any]:
@@ -169,5 +205,5 @@ def _cards(
         card("alpha", "Alpha", "return", "a year, to the benchmark"),
         card("beta", "Beta", "ratio", "to the benchmark"),
         card("win_rate", "Win rate", "percent", f"{trips} round trip{'' if trips == 1 else 's'}"),
-        card("annual_turnover", "Turnover a year", "percent", f"{fees} of costs"),
+        card("annual_turnover", "Turnover a year", "percent", f"{fees} commission and tax"),
     ]

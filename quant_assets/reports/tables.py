@@ -16,7 +16,7 @@ from quant_assets.reports.shown import Shown
 if TYPE_CHECKING:
     from quant_assets.domain.evaluation import Evaluation
 
-MOST_ROWS, MOST_TRIPS = 50, 10
+MOST_ROWS, MOST_TRIPS, MOST_VARIANTS = 50, 10, 20
 _MOST_SIDE_BY_SIDE = 4
 _WORDS: tuple[Unit, ...] = ("text", "date")
 
@@ -92,8 +92,22 @@ LABELS = _columns(
     ("count", "times", "count", "Recommendations whose outcome is known."),
     ("mean", "mean return", "return", "Mean of the returns that followed."),
     ("deviation", "deviation", "percent", "Their standard deviation."),
-    ("t_statistic", "t", "ratio", "Mean over its standard error, taken for independent."),
+    (
+        "t_statistic",
+        "t, as if independent",
+        "ratio",
+        "Mean over its standard error. Outcomes overlap and move together: the true t is smaller.",
+    ),
     ("positive_share", "positive", "percent", "Share of the returns above 0."),
+)
+VARIANTS = _columns(
+    ("sharpe_ratio", "Sharpe ratio", "ratio"),
+    ("deflated_sharpe_ratio", "deflated", "percent", "Probability that it is no chance."),
+    ("total_return", "total return", "return"),
+    ("annual_volatility", "volatility", "percent"),
+    ("max_drawdown", "maximum drawdown", "return"),
+    ("fees", "commission and tax", "money"),
+    ("fills", "fills", "count"),
 )
 ORDERS = _columns(
     ("session_date", "session", "date"),
@@ -207,6 +221,28 @@ def label_table(evaluation: "Evaluation", formats: Formats) -> Table:
         columns=LABELS,
         rows=cells_of(frame[frame["count"] > 0], LABELS, formats),
         instead="No recommendation of the range has an outcome yet.",
+    )
+
+
+def variant_table(variants: pd.DataFrame, varied: Sequence[str], formats: Formats) -> Table:
+    """The best of the variants by Sharpe ratio: their parameters, and figures of each."""
+    best = variants.head(MOST_VARIANTS).rename_axis("variant").reset_index()
+    best = best.assign(**{name: best[name].map(str) for name in varied})
+    columns = [
+        Column("variant", "variant", "text"),
+        *(Column(name, name.replace("_", " "), "text") for name in varied),
+        *VARIANTS,
+    ]
+    return Table(
+        title="Variants",
+        columns=columns,
+        rows=cells_of(best, columns, formats),
+        instead="No variant was tested.",
+        note=(
+            f"The best {len(best):,} of {len(variants):,} by Sharpe ratio. The best of many look "
+            "good by chance: the deflated Sharpe ratio is the probability that one is better than "
+            "the best of as many worthless ones. All are in grid.parquet."
+        ),
     )
 
 

@@ -257,9 +257,18 @@ def test_a_grid_is_ranked_with_its_deflated_ratio(shared: Platform, whole: objec
     assert "deflated_sharpe_ratio" in str(made.metadata["grid"].value).splitlines()[0]
 
 
+def test_a_grid_of_kinds_has_the_inputs_of_each(shared: Platform, whole: object) -> None:
+    """Also of those that the strategy which is varied does not need itself."""
+    kinds = ["combined", "buy_and_hold"]
+    result = backtest(shared, grid={"kind": kinds, "enter": [0.0]}, name="kinds")
+    grid = pd.read_parquet(results_of(shared, result) / "grid.parquet").set_index("kind")
+    assert (grid["fills"] > 0).all()
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
+        ({"name": "last"}, "name is 'last', which stands for the last backtest"),
         ({"market": "de"}, "market is 'de'; the markets are us, kr"),
         ({"first": "2026-3-5"}, "first is '2026-3-5': give a date"),
         ({"first": LAST}, "1 session(s): a backtest needs two at least"),

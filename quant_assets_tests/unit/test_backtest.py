@@ -12,7 +12,7 @@ from quant_assets.domain.backtest import Backtest, benchmark_of, variants
 from quant_assets.domain.evaluation import Evaluation, Records, evaluate
 from quant_assets.domain.paper_book import PaperBook
 from quant_assets.domain.signals import Inputs, signal_rows
-from quant_assets.domain.strategy_config import DEFAULT_STRATEGIES, Strategy
+from quant_assets.domain.strategy_config import DEFAULT_STRATEGIES, Strategy, strategies_of
 from quant_assets.domain.trading_rules import TradingRules
 from quant_assets.errors import BadConfigurationError, BadDataError
 from quant_assets.schemas.contract import Dataset
@@ -258,6 +258,93 @@ def test_an_evaluation_says_what_the_ledger_says() -> None:
         "trade_profit",
         "ic_mean",
     } <= set(found.figures.columns)
+
+
+def booked(
+    closes: list[float], targets: list[float], splits: dict[int, float], **rules: float
+) -> tuple[pd.DataFrame, Evaluation]:
+    """A book of one symbol by its targets, whose open is its close; and how it is evaluated."""
+    days = pd.bdate_range("2026-03-02", periods=len(closes)).as_unit("us")
+    prices = pd.DataFrame({"session_date": days, "symbol": "A", "volume": 1e9, "dividend": 0.0})
+    prices = prices.assign(**dict.fromkeys(("open", "high", "low", "close"), closes))
+    prices["split_ratio"] = [splits.get(n, 1.0) for n in range(len(days))]
+    (one,) = strategies_of([{"id": "a", "kind": "combined", "is_live": True}])
+    change = np.sign(np.diff([0.0, *targets]))
+    signals = pd.DataFrame(
+        {
+            "session_date": days,
+            "strategy_id": "a",
+            "symbol": "A",
+            "action": [{-1: "SELL", 0: "HOLD", 1: "BUY"}[int(n)] for n in change],
+            "target_weight": targets,
+            "strategy_version": one.version,
+            "score": 0.5,
+        }
+    )
+    free = {"commission_bps": 0, "slippage_bps": 0, "max_position_weight": 1, "max_volume_share": 1}
+    all_of_it = {"reduce_drawdown": 1, "halt_drawdown": 1}
+    book = PaperBook("us", [one], TradingRules(**{**free, **all_of_it, **rules}), [Name("A")])
+    ledger = book.run([day.date() for day in days], prices, signals, None)
+    labels = pd.DataFrame({"session_date": days, "symbol": "A", "label": None})
+    flat = pd.Series(0.0, index=days)
+    return ledger, evaluate(
+        Records(
+            market="us",
+            strategies=(one,),
+            ledger=ledger,
+            signals=signals,
+            recommendations=labels,
+            prices=prices,
+            benchmark=flat,
+        )
+    )
+
+
+def test_a_book_that_costs_have_brought_below_zero_has_lost_everything() -> None:
+    ledger, found = booked(
+        [10.0] * 6, [1, 1, 0, 0, 0, 0], {}, initial_cash=100, minimum_commission=60
+    )
+    assert ledger.loc[ledger["kind"] == "ACCOUNT", "equity"].min() < 0
+    assert found.figures.loc["a", "total_return"] == -1
+    assert found.returns["a"].min() == -1
+
+
+def test_the_fraction_that_a_split_pays_out_is_sold() -> None:
+    """105 shares become 10 and a half; the half is paid, and later trades are for themselves."""
+    closes = [10.0, 10, 10, 100, 100, 100, 100, 100]
+    ledger, found = booked(
+        closes, [0.105, 0.105, 0.105, 0, 0, 0.1, 0, 0], {3: 0.1}, initial_cash=10_000
+    )
+    assert (ledger["kind"] == "SPLIT").sum() == 1
+    trips = found.trips["a"]
+    assert trips["shares"].tolist() == pytest.approx([0.5, 10, trips["shares"].iloc[2]])
+    assert trips["entry_price"].tolist() == pytest.approx([100, 100, 100])
+    assert trips["net_profit"].abs().max() < 1e-6
+
+
+def test_a_split_that_leaves_less_than_a_share_ends_the_trade() -> None:
+    _, found = booked([10.0, 10, 10, 100, 100], [0.007] * 5, {3: 0.1}, initial_cash=10_000)
+    assert found.trips["a"]["shares"].tolist() == pytest.approx([0.7])
+
+
+def test_a_ratio_that_is_rounded_leaves_whole_shares() -> None:
+    _, found = booked(
+        [10.0, 10, 10, 30, 30, 30],
+        [0.003, 0.003, 0.003, 0, 0, 0],
+        {3: 0.333333},
+        initial_cash=10_000,
+    )
+    assert found.trips["a"]["shares"].tolist() == pytest.approx([1.0], abs=1e-5)
+
+
+def test_slippage_is_what_fills_cost_beyond_the_open() -> None:
+    ledger, found = booked(
+        [10.0] * 5, [0.5, 0.5, 0, 0, 0], {}, initial_cash=10_000, slippage_bps=100
+    )
+    fills = ledger[ledger["kind"] == "FILL"]
+    expected = ((fills["price"] - 10.0).abs() * fills["shares"].abs()).sum()
+    assert found.figures.loc["a", "slippage"] == pytest.approx(expected)
+    assert expected > 50
 
 
 def test_a_strategy_counts_since_it_was_opened_last() -> None:

@@ -315,6 +315,39 @@ def test_what_is_to_be_sold_is_asked_for_until_nothing_is_left() -> None:
     assert kinds(rows, "FILL")["session_date"].max() == pd.Timestamp("2026-03-06")
 
 
+def test_what_is_to_be_sold_is_asked_for_where_there_is_no_wish_any_more() -> None:
+    """Of another symbol there is one: the strategy has spoken, and of this one it wants nothing."""
+    days = pd.bdate_range("2026-03-02", periods=8).as_unit("us")
+    frame = pd.DataFrame(
+        [
+            (day, symbol, 100.0, 100.0, 100.0, 100.0, 1e6 if n < 3 else 40.0, 0.0, 1.0)
+            for n, day in enumerate(days)
+            for symbol in ("A", "B")
+        ],
+        columns=["session_date", "symbol", "open", "high", "low", "close", "volume", "dividend",
+                 "split_ratio"],
+    )  # fmt: skip
+    weights, action = np.zeros((8, 1, 2)), np.zeros((8, 1, 2), np.int8)
+    weights[:2, 0, 0], action[0, 0, 0], action[2, 0, 0] = 0.1, 1, -1
+    weights[3:, 0, 0] = np.nan
+
+    def book(weights: np.ndarray) -> list[float]:
+        journal = Journal(8, 1)
+        rules = RuleTable.of(
+            [TradingRules(initial_cash=10_000, max_volume_share=0.05, order_sessions=1)]
+        )
+        bars, wishes = bars_of(frame, days, ["A", "B"]), Wishes(weights, action, np.array([np.nan]))
+        run_sessions(new_book(1, 2), bars, wishes, EXCHANGES["us"], rules, journal)
+        labels = Labels("us", pd.DatetimeIndex(days), BOOKS[:1], ["A", "B"], "r", {})
+        fills = kinds(ledger_rows(journal, labels), "FILL")
+        return (fills["shares"] * np.where(fills["side"] == "BUY", 1, -1)).tolist()
+
+    assert book(weights) == [10, -2, -2, -2, -2, -2]
+    silent = weights.copy()
+    silent[3:] = np.nan
+    assert book(silent) == [10, -2], "a strategy that says nothing at all sells nothing"
+
+
 def test_an_order_larger_than_what_is_wanted_now_is_replaced() -> None:
     bars = flat_market(volume={1: 0.0})
     rows = hold(bars, weight=0.9, later={1: 0.3})
@@ -366,14 +399,17 @@ def test_a_limit_order_never_pays_more_than_its_limit() -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"initial_cash": -1}, "trading.initial_cash is -1: give a number from 0 on"),
+        ({"initial_cash": -1}, "trading.initial_cash is not between 0 and"),
         ({"initial_cash": 0}, "trading.initial_cash is 0: give more"),
+        ({"initial_cash": 0.004}, "give at least one unit of currency"),
+        ({"initial_cash": 1e308}, "trading.initial_cash is not between 0 and"),
+        ({"initial_cash": 10**400}, "trading.initial_cash is not between 0 and"),
         ({"max_volume_share": 1.5}, "give a share above 0, at most 1"),
         ({"order_sessions": 1.5}, "trading.order_sessions is no whole number"),
         ({"slippage_bps": 10_000}, "100 % or more"),
         ({"reduce_drawdown": 0.5, "halt_drawdown": 0.4}, "a book reduces before it halts"),
         ({"commission": 3}, "trading.commission is not a field; allowed are initial_cash"),
-        ({"commission_bps": float("nan")}, "give a number from 0 on"),
+        ({"commission_bps": float("nan")}, "commission_bps is not between 0 and"),
         ({"commission_bps": True}, "give a number"),
     ],
 )

@@ -23,7 +23,7 @@ from quant_assets.reports.canvas import MOST_POINTS, thinned
 from quant_assets.reports.crises import CRISES
 from quant_assets.reports.figure_names import GROUPS
 from quant_assets.reports.formats import Formats
-from quant_assets.reports.page import render_report
+from quant_assets.reports.page import Variants, render_report
 from quant_assets.reports.shown import shown_of
 from quant_assets.reports.trade_pictures import adjusted_fills, trade_pictures
 from quant_assets_tests.unit.evaluations import made_evaluation
@@ -146,7 +146,7 @@ def test_every_figure_has_a_line_with_its_explanation(page: str) -> None:
     renamed = {"costs": "trade_costs", "net_profit": "trade_profit"}
     trades = {renamed.get(name, name) for name in TRADE_FIGURES}
     wanted = {*RETURN_FIGURES, "calmar_ratio", *TAIL_FIGURES, *DRAWDOWN_FIGURES}
-    wanted |= {*BENCHMARK_FIGURES, *TURNOVER_FIGURES, *trades, "orders_denied"}
+    wanted |= {*BENCHMARK_FIGURES, *TURNOVER_FIGURES, *trades, "orders_denied", "slippage"}
     assert names == wanted | {f"ic_{name}" for name in COEFFICIENT_FIGURES}
     rows = parsed(page).xpath("//table[@class='figures']//th[@scope='row']")
     assert len(rows) == len(names)
@@ -308,6 +308,7 @@ def test_short_ranges_have_their_pictures(evaluation: Evaluation, sessions: int)
 def test_a_book_without_trades_is_told_in_sentences(evaluation: Evaluation) -> None:
     text = words(rendered(without_trades(evaluation)))
     for sentence in (
+        "Nothing was traded in the range by alpha-70-30",
         "alpha-70-30 never closed below its peak.",
         "All 299 returns are 0.00%.",
         "No strategy held a position at any close.",
@@ -320,6 +321,29 @@ def test_a_book_without_trades_is_told_in_sentences(evaluation: Evaluation) -> N
         "No recommendation of the range has an outcome yet.",
     ):
         assert sentence in text
+
+
+def test_what_a_reader_must_know_stands_at_the_top(evaluation: Evaluation) -> None:
+    page = rendered(evaluation, notes=["Simulated data: <b>made up</b>."])
+    assert [note.text_content() for note in parsed(page).xpath("//p[@class='caution']")] == [
+        "Simulated data: <b>made up</b>.",
+    ]
+    assert "<b>made up" not in page
+    last = evaluation.returns.index[-10:]
+    short = replace(evaluation, returns=evaluation.returns.loc[last])
+    assert "10 sessions are less than a year" in words(rendered(short))
+
+
+def test_the_variants_of_a_grid_are_in_the_page(evaluation: Evaluation) -> None:
+    names = [f"a-{n:03d}" for n in range(30)]
+    figures = pd.DataFrame(
+        {"names": range(30), "sharpe_ratio": np.linspace(2, -1, 30), "total_return": 0.1},
+        index=names,
+    )
+    text = words(rendered(evaluation, variants=Variants(figures, ["names"])))
+    assert "The best 20 of 30 by Sharpe ratio." in text
+    assert "a-019" in text
+    assert "a-020" not in text
 
 
 def test_a_lost_book_a_later_one_and_no_benchmark(evaluation: Evaluation) -> None:
