@@ -25,6 +25,7 @@ QUICK_ARGUMENTS: dict[str, list[str]] = {
     "events": ["--repeat", "2"],
     "slack": ["--runs", "2"],
     "job": ["--quick"],
+    "serving": ["--quick"],
 }
 """Arguments that make each benchmark a matter of seconds, in the order of running."""
 

@@ -17,6 +17,7 @@ from quant_assets.io_managers.serving import serving_database
 from quant_assets.io_managers.serving_tables import SERVED
 from quant_assets.policies import VENDOR_RETRY
 from quant_assets.settings import Settings
+from quant_assets_tests.integration.quant_processes import Home
 from quant_assets_tests.platform import Platform, failure, platform
 from quant_assets_tests.serving import run
 
@@ -156,6 +157,13 @@ def test_the_assets_of_the_tables_are_partitioned_as_what_they_hold(traded: Plat
         assert node.partitions_def == source.partitions_def
         assert node.group_name == "serving"
         assert {key.to_user_string() for key in node.parent_keys} == {served.source}
+
+
+def test_the_commands_of_the_readme(tmp_path: Path) -> None:
+    quant = Home(tmp_path, {"QUANT_SERVING_URL": SQLITE})
+    assert "schema 0001" in quant("serving", "setup").stdout
+    assert "0 partition(s) served, 0 removed" in quant("serving", "sync").stdout
+    assert "us/recommendations" in quant("serving", "status").stdout
 
 
 def test_without_a_database_the_commands_say_what_to_set(tmp_path: Path) -> None:
