@@ -161,9 +161,9 @@ def test_the_assets_of_the_tables_are_partitioned_as_what_they_hold(traded: Plat
 
 def test_the_commands_of_the_readme(tmp_path: Path) -> None:
     quant = Home(tmp_path, {"QUANT_SERVING_URL": SQLITE})
-    assert "schema 0001" in quant("serving", "setup").stdout
-    assert "0 partition(s) served, 0 removed" in quant("serving", "sync").stdout
-    assert "us/recommendations" in quant("serving", "status").stdout
+    assert "schema 0001" in quant("serving", "setup").out
+    assert "0 partition(s) served, 0 removed" in quant("serving", "sync").out
+    assert "us/recommendations" in quant("serving", "status").out
 
 
 def test_without_a_database_the_commands_say_what_to_set(tmp_path: Path) -> None:
