@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run dev test test-browser test-kafka lint bench lock clean
+.PHONY: run dev test test-browser test-kafka test-monitoring lint bench lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/quant setup >/dev/null
@@ -19,7 +19,7 @@ dev: $(VENV)/.run
 	@$(BIN)/quant dev $(ARGS)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not browser and not kafka" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not browser and not kafka and not monitoring" $(ARGS)
 
 # Needs chromium and chromium-driver (Debian packages).
 test-browser: $(VENV)/.test
@@ -28,6 +28,10 @@ test-browser: $(VENV)/.test
 # Needs Java 17 or later and Maven (Debian packages): a real Apache Kafka, kept in .venv/kafka.
 test-kafka: $(VENV)/.test $(VENV)/.kafka
 	$(BIN)/python -m pytest -m kafka $(ARGS)
+
+# Needs prometheus (Debian package).
+test-monitoring: $(VENV)/.test
+	$(BIN)/python -m pytest -m monitoring $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

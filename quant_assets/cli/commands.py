@@ -14,6 +14,7 @@ from quant_assets.cli.doctor_commands import doctor
 from quant_assets.cli.events_commands import events
 from quant_assets.cli.housekeeping import housekeeping
 from quant_assets.cli.job_command import job
+from quant_assets.cli.metrics_command import metrics
 from quant_assets.cli.notify_commands import notify
 from quant_assets.cli.options import ASSET, DATA, DATE, MARKET, PROFILE
 from quant_assets.cli.repair_commands import quarantine, raw, rebuild
@@ -36,6 +37,7 @@ quant.add_command(doctor)
 quant.add_command(events)
 quant.add_command(housekeeping)
 quant.add_command(job)
+quant.add_command(metrics)
 quant.add_command(notify)
 quant.add_command(quarantine)
 quant.add_command(raw)
