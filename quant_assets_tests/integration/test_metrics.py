@@ -156,7 +156,7 @@ def prometheus(folder: Path, target: str) -> Iterator[str]:
     shutil.copytree(DOCKER / "prometheus", folder, dirs_exist_ok=True)
     config = folder / "prometheus.yml"
     text = config.read_text(encoding="utf-8")
-    text = text.replace("127.0.0.1:9464", target).replace("30s", "1s").replace("25s", "1s")
+    text = text.replace("metrics:9464", target).replace("30s", "1s").replace("25s", "1s")
     config.write_text(text, encoding="utf-8")
     (port,) = free_ports(1)
     process = subprocess.Popen(
