@@ -177,7 +177,7 @@ def test_report_and_backtest(quant: Commands) -> None:
     again = quant("quant", "report", "--backtest", "last", "--json").stdout
     assert json.loads(again) == made
     wrong = quant(*words[:4], "--grid", "names=-1", status=1)
-    assert wrong.stderr.startswith("strategy 'combined-70-30-001': names is -1")
+    assert wrong.stderr.startswith("error: strategy 'combined-70-30-001': names is -1")
     assert "mine" in quant("quant", "report", "--backtest", "other", status=1).stderr
 
 
