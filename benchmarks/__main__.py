@@ -26,6 +26,7 @@ QUICK_ARGUMENTS: dict[str, list[str]] = {
     "slack": ["--runs", "2"],
     "job": ["--quick"],
     "serving": ["--quick"],
+    "s3": ["--quick"],
 }
 """Arguments that make each benchmark a matter of seconds, in the order of running."""
 

@@ -10,6 +10,7 @@ the calendars and is checked in ``markets``). A profile changes settings, never 
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -84,7 +85,7 @@ class Settings(KafkaSettings, NoticeSettings, RetentionSettings, ServingSettings
     profile: Profile = Field("sandbox", alias="QUANT_PROFILE")
     home: Path | None = Field(None, alias="QUANT_HOME")
     dagster_home: Path | None = Field(None, alias="DAGSTER_HOME")
-    data_root: Path | None = Field(None, alias="QUANT_DATA_ROOT")
+    data_root: str | None = Field(None, alias="QUANT_DATA_ROOT")
     us_universe: str = Field("", alias="QUANT_US_UNIVERSE")
     kr_universe: str = Field("", alias="QUANT_KR_UNIVERSE")
     macro_series: str = Field("", alias="QUANT_MACRO_SERIES")
@@ -160,7 +161,14 @@ class Settings(KafkaSettings, NoticeSettings, RetentionSettings, ServingSettings
         except ValueError as error:
             raise ValueError(f"not JSON ({error}); give an object of scoring fields") from None
 
-    @field_validator("home", "dagster_home", "data_root", "sandbox_data", "sentiment_model")
+    @field_validator("data_root", mode="before")
+    @classmethod
+    def _data_root_is_text(cls, value: Any) -> Any:
+        """A path, or ``s3://bucket/prefix``, which a path would not keep."""
+        text = str(value) if isinstance(value, Path) else value
+        return os.path.expanduser(text) if isinstance(text, str) else text  # noqa: PTH111
+
+    @field_validator("home", "dagster_home", "sandbox_data", "sentiment_model")
     @classmethod
     def _expand_user(cls, path: Path | None) -> Path | None:
         """A file of settings has no shell that would replace ~."""
@@ -208,8 +216,19 @@ class Settings(KafkaSettings, NoticeSettings, RetentionSettings, ServingSettings
 
     @property
     def data_dir(self) -> Path:
-        """Root of the stored partitions."""
-        return (self.data_root or self.home_dir / "data").absolute()
+        """Root of the stored partitions on the disk; see ``data_place``."""
+        root = None if self.is_on_s3 else self.data_root
+        return Path(root or self.home_dir / "data").absolute()
+
+    @property
+    def is_on_s3(self) -> bool:
+        """Whether the partitions are stored in a bucket."""
+        return str(self.data_root or "").startswith("s3://")
+
+    @property
+    def data_place(self) -> str:
+        """Root of the stored partitions: a directory, or ``s3://bucket/prefix``."""
+        return str(self.data_root).rstrip("/") if self.is_on_s3 else str(self.data_dir)
 
     @property
     def replayed_data(self) -> Path | None:

@@ -131,15 +131,8 @@ def look(store: ParquetStore, asset: str, timetable: Timetable, now: datetime) -
         listed=lambda: store.list_partitions(asset),
     )
     if stored.newest is None:
-        demand_readable(store, asset)
+        store.demand_readable(asset)
     return judge(timetable, stored, now)
-
-
-def demand_readable(store: ParquetStore, asset: str) -> None:
-    """Raise ``OSError`` if the folder of an asset may not be read: it looks empty to the store."""
-    folder = store.path(asset, "any").parent
-    if folder.is_dir():
-        next(folder.iterdir(), None)
 
 
 def build_freshness_checks() -> list[dg.AssetChecksDefinition]:

@@ -50,7 +50,7 @@ def backfill(values: Settings, wanted: Wanted, *, dry_run: bool) -> bool:
             f"{', '.join(wanted.assets)}: no complete partition from {wanted.first} to "
             f"{wanted.last}"
         )
-    store = ParquetStore(values.data_dir, values.profile)
+    store = ParquetStore(values.data_place, values.profile)
     with dg.DagsterInstance.get() as instance:
         if not dry_run and (closed := close_dead_runs(instance)):
             console.print(f"closed {len(closed)} run(s) whose process had died")

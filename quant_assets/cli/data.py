@@ -17,7 +17,7 @@ from quant_assets.settings import Settings
 
 
 def _store(values: Settings) -> ParquetStore:
-    return ParquetStore(values.data_dir, values.profile)
+    return ParquetStore(values.data_place, values.profile)
 
 
 def list_assets(values: Settings) -> None:
@@ -26,7 +26,7 @@ def list_assets(values: Settings) -> None:
     table = Table("asset", "partitions", "first", "last", "size", box=box.SIMPLE)
     for asset in sorted(DATASETS):
         keys = store.list_partitions(asset)
-        size = sum(store.path(asset, key).stat().st_size for key in keys)
+        size = store.size(asset)
         ends = (keys[0], keys[-1]) if keys else ("", "")
         table.add_row(asset, f"{len(keys):,}", *ends, f"{size / 1e6:,.1f} MB")
     output().print(table)
@@ -48,7 +48,9 @@ def show_partition(values: Settings, asset: str, partition: str, rows: int, form
     if form != "table":
         print_frame(frame, form)
         return
-    click.echo(f"{facts.path}\n{facts.rows} rows, {facts.bytes:,} bytes, profile {facts.profile}")
+    click.echo(
+        f"{facts.address}\n{facts.rows} rows, {facts.bytes:,} bytes, profile {facts.profile}"
+    )
     click.echo(
         f"content hash {facts.content_hash}, schema version {facts.schema_version}, "
         f"code version {facts.code_version}"

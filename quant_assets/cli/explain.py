@@ -31,7 +31,7 @@ CHAIN = ("prices", "technical_indicators", "technical_score", "news_sentiment", 
 def explain_recommendation(values: Settings, market: Market, symbol: str, session: date) -> None:
     """Print label, components, indicators, news and the materialization of each input."""
     console = output()
-    store = ParquetStore(values.data_dir, values.profile)
+    store = ParquetStore(values.data_place, values.profile)
     key = session.isoformat()
     rows = {name: _row(store, f"{market.key}/{name}", key, symbol) for name in CHAIN}
     final = rows["recommendations"]

@@ -64,7 +64,7 @@ def enter_environment(
     if profile is not None:
         os.environ["QUANT_PROFILE"] = profile
     for name in ("QUANT_HOME", "QUANT_DATA_ROOT"):
-        if os.environ.get(name):
+        if os.environ.get(name) and not os.environ[name].startswith("s3://"):
             os.environ[name] = str(Path(os.environ[name]).absolute())
 
 

@@ -42,7 +42,7 @@ from quant_assets.cli.job_wanted import Wanted
 from quant_assets.cli.plan import ARTICLES, Planner
 from quant_assets.cli.spans import Span, listed_between, with_history
 from quant_assets.cli.tasks import Reason, Task, Write
-from quant_assets.errors import BadConfigurationError, BadDataError, QuantAssetsError
+from quant_assets.errors import BadConfigurationError, QuantAssetsError
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.jobs import NAMED_JOBS, NEWS_STREAM, NamedJob
 from quant_assets.markets import MARKETS
@@ -110,7 +110,7 @@ class _Planning:
         self._wanted = wanted
         self._is_dry_run = is_dry_run
         self._now = datetime.now(UTC)
-        self._store = ParquetStore(values.data_dir, values.profile)
+        self._store = ParquetStore(values.data_place, values.profile)
         self._notes: list[str] = []
 
     def fetching(self) -> Plan:
@@ -282,31 +282,25 @@ def _close(request: CloseRun) -> Closed:
         run = instance.get_run_by_id(request.run_id)
         if run is not None:
             close_run(run, instance, request.reason, is_failure=request.is_failure)
-    ParquetStore(values.data_dir, values.profile).remove_unfinished(request.pid)
+    ParquetStore(values.data_place, values.profile).remove_unfinished(request.pid)
     return Closed()
 
 
 def _recommendations(values: Settings, wanted: Wanted) -> Iterator[Recommendations]:
     """What is stored of the newest sessions that were wanted."""
-    import polars as pl
-
-    store = ParquetStore(values.data_dir, values.profile)
+    store = ParquetStore(values.data_place, values.profile)
     for key, sessions in wanted.sessions.items():
         asset = f"{key}/recommendations"
         names = [date.isoformat(session) for session in sessions[-SHOWN_SESSIONS:]]
         missing = set(store.missing(asset, names))
         for name in (name for name in names if name not in missing):
-            path = store.path(asset, name)
-            try:
-                rows = pl.read_parquet(path, columns=["label", "is_degraded"])
-            except (pl.exceptions.PolarsError, OSError) as error:
-                raise BadDataError(f"{asset} {name}: {path} is not readable: {error}") from error
+            rows = store.columns(asset, name, ["label", "is_degraded"])
             yield Recommendations(
                 market=key,
                 session=name,
-                symbols=len(rows),
-                labelled=len(rows) - rows["label"].null_count(),
-                degraded=int(rows["is_degraded"].sum()),
+                symbols=len(rows["label"]),
+                labelled=sum(label is not None for label in rows["label"]),
+                degraded=sum(map(bool, rows["is_degraded"])),
             )
 
 

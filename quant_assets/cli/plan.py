@@ -323,7 +323,7 @@ class Planner:
         if (asset, key) in self._planned:
             return _Stored(math.inf, name)
         try:
-            return _Stored(self._store.path(asset, key).stat().st_mtime, name)
+            return _Stored(self._store.facts(asset, key).modified, name)
         except FileNotFoundError:
             return _Stored(0.0, name)
 

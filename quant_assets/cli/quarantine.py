@@ -27,7 +27,7 @@ COLUMNS = ["asset", "partition_key", "item", "rule", "reason", "state", "held_at
 
 
 def _store(values: Settings) -> ParquetStore:
-    return ParquetStore(values.data_dir, values.profile)
+    return ParquetStore(values.data_place, values.profile)
 
 
 def list_rows(

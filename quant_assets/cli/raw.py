@@ -96,7 +96,7 @@ def _partitions(values: Settings, asset: str, first: str, last: str) -> list[str
 
     definition = defs.resolve_asset_graph().get(dg.AssetKey(asset.split("/"))).partitions_def
     assert definition is not None
-    stored = ParquetStore(values.data_dir, values.profile).list_partitions(asset)
+    stored = ParquetStore(values.data_place, values.profile).list_partitions(asset)
     ends = {key for key in (first, last) if definition.has_partition_key(key)}
     keys = sorted({key for key in stored if first <= key <= last} | ends)
     if not keys:

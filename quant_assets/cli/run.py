@@ -43,7 +43,7 @@ def run_range(
     """
     console = Console(stderr=True)
     now = datetime.now(UTC)
-    store = ParquetStore(values.data_dir, values.profile)
+    store = ParquetStore(values.data_place, values.profile)
     spans = [span_of(m, first, last, now, values.universe(m.key)) for m in markets]
     for span in spans:
         console.print(
@@ -116,7 +116,7 @@ def _print_quarantine(console: Console, store: ParquetStore) -> None:
 
 
 def _print_places(console: Console, values: Settings, pictures: Sequence[str]) -> None:
-    console.print(f"Data:     {values.data_dir}", highlight=False, soft_wrap=True)
+    console.print(f"Data:     {values.data_place}", highlight=False, soft_wrap=True)
     for picture in pictures:
         console.print(f"Picture:  {picture}", highlight=False, soft_wrap=True)
     for market in MARKETS:

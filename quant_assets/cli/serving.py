@@ -98,12 +98,12 @@ def synchronise(values: Settings, first: date | None, last: date | None, *, is_d
     is a data directory that is not there rather than a wish to remove everything.
     """
     database = serving_database(values)
-    store = ParquetStore(values.data_dir, values.profile)
+    store = ParquetStore(values.data_place, values.profile)
     for gap in _gaps(values, database, first, last):
         served = gap.served
         if gap.to_remove and not gap.stored:
             raise BadConfigurationError(
-                f"{served.source}: nothing is stored in {values.data_dir}, but "
+                f"{served.source}: nothing is stored in {values.data_place}, but "
                 f"{len(gap.to_remove)} partition(s) are served: is that directory the right one, "
                 "and mounted? To serve nothing, remove the rows from the database"
             )
@@ -129,7 +129,7 @@ def _serve(store: ParquetStore, database: ServingDatabase, served: Served, keys:
 def _gaps(
     values: Settings, database: ServingDatabase, first: date | None, last: date | None
 ) -> list[Gap]:
-    store = ParquetStore(values.data_dir, values.profile)
+    store = ParquetStore(values.data_place, values.profile)
     store.demand_own()
     return [_gap(store, database, served, first, last) for served in SERVED.values()]
 

@@ -35,7 +35,7 @@ def print_recommendations(
     values: Settings, market: Market, session: date | None, form: str
 ) -> None:
     """Print the recommendations of ``session`` (default: the last stored) as table, JSON or CSV."""
-    store = ParquetStore(values.data_dir, values.profile)
+    store = ParquetStore(values.data_place, values.profile)
     asset = f"{market.key}/recommendations"
     key = session.isoformat() if session else _last_key(store, asset)
     frame = store.read(dataset_of(asset), asset, [key])

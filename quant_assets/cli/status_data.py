@@ -61,9 +61,8 @@ def _asset(
         "behind": found.behind,
     }
     if found.newest is None and at is not None:
-        why = (
-            f"all of it is gone, stored last on {at:%Y-%m-%d}: is {house.values.data_dir} mounted?"
-        )
+        place = house.values.data_place
+        why = f"all of it is gone, stored last on {at:%Y-%m-%d}: is {place} mounted?"
         return AssetState(**known, status="lost", problem=why)
     if found.newest is None:
         return AssetState(**known, status="empty")

@@ -39,7 +39,7 @@ class House:
     @property
     def store(self) -> ParquetStore:
         """The stored partitions."""
-        return ParquetStore(self.values.data_dir, self.values.profile)
+        return ParquetStore(self.values.data_place, self.values.profile)
 
     def concerns(self, name: str) -> bool:
         """Whether an asset, job or schedule is not one of another market alone."""

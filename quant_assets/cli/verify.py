@@ -50,7 +50,7 @@ def verify(values: Settings, sample: Sample, told: Told) -> VerifyReport:
 
     Raises ``click.UsageError`` if the selection has nothing stored in the range.
     """
-    store = ParquetStore(values.data_dir, values.profile)
+    store = ParquetStore(values.data_place, values.profile)
     assets = [a for a in sample.assets if is_decided(a) or not sample.without_future]
     stored = [(asset, key) for asset in assets for key in _stored(store, asset, sample)]
     if not stored:
@@ -173,7 +173,7 @@ class _Verifier:
         with suppress(BadDataError):
             made = self._scratch.store.info(asset, key)
         if made is None:
-            missing = [p for p in inputs_of(asset, key) if not self._store.path(*p).exists()]
+            missing = [p for p in inputs_of(asset, key) if self._store.missing(p[0], [p[1]])]
             code: Code = "input_missing" if missing and "not stored" in why_failed else "failed"
             return _unverifiable(
                 asset, key, code, why_failed or "it was not made again", stored.content_hash
@@ -216,11 +216,11 @@ class _Verifier:
 
     def _of_newer_inputs(self, asset: str, key: str) -> Iterator[Reason]:
         """What a partition rests on and was stored after it."""
-        made = self._store.path(asset, key).stat().st_mtime
+        made = self._store.facts(asset, key).modified
         newer = []
         for place in inputs_of(asset, key):
             with suppress(FileNotFoundError):
-                if self._store.path(*place).stat().st_mtime > made:
+                if self._store.facts(*place).modified > made:
                     newer.append(" ".join(place))
         if newer:
             more = f" and {len(newer) - 1} more" if len(newer) > 1 else ""

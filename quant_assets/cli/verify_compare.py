@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from quant_assets.cli.verify_report import Difference, Reason, Verdict
@@ -32,7 +31,7 @@ def integrity(store: ParquetStore, asset: str, key: str) -> Problem | None:
     dataset = dataset_of(asset)
     stored_hash = ""
     try:
-        _demand_magic(store.path(asset, key))
+        _demand_magic(store, asset, key)
         facts = store.info(asset, key)
         stored_hash = facts.content_hash
         if facts.schema_version and facts.schema_version != dataset.version:
@@ -47,12 +46,12 @@ def integrity(store: ParquetStore, asset: str, key: str) -> Problem | None:
     return Problem("damaged", (Reason("hash_mismatch", text),), stored_hash)
 
 
-def _demand_magic(path: Path) -> None:
+def _demand_magic(store: ParquetStore, asset: str, key: str) -> None:
     """Raise ``BadDataError`` unless a file begins as Parquet does: readers look at its end only."""
-    with path.open("rb") as file:
-        content = file.read(len(MAGIC))
-    if content != MAGIC:
-        raise BadDataError(f"{path} does not begin with {MAGIC.decode()}")
+    source = store.sources(asset, [key])[key]
+    whole = source if isinstance(source, bytes) else source.read_bytes()
+    if not whole.startswith(MAGIC):
+        raise BadDataError(f"{store.address(asset, key)} does not begin with {MAGIC.decode()}")
 
 
 def difference(stored: ParquetStore, made: ParquetStore, asset: str, key: str) -> Difference:

@@ -19,6 +19,7 @@ import dagster as dg
 
 from quant_assets.cli.execute import QUIET, failure_reason
 from quant_assets.definitions import build_defs
+from quant_assets.errors import BadConfigurationError
 from quant_assets.housekeeping.files import SCRATCH
 from quant_assets.io_managers.parquet_store import ParquetStore
 from quant_assets.naming import ANY_JOB, TAG_REBUILD
@@ -55,12 +56,17 @@ class Scratch:
 
     def __init__(self, folder: Path, values: Settings) -> None:
         self._values = values
-        self._stored = ParquetStore(values.data_dir, values.profile)
+        self._stored = ParquetStore(values.data_place, values.profile)
         self._definitions: dict[str, dg.Definitions] = {}
         home, data = folder / "home", folder / "data"
-        self._own = values.model_copy(update={"home": home, "data_root": data})
+        self._own = values.model_copy(update={"home": home, "data_root": str(data)})
         self.store = ParquetStore(data, values.profile)
         home.mkdir(parents=True)
+        if values.is_on_s3:
+            raise BadConfigurationError(
+                f"verify makes partitions again beside the stored ones, which it needs on a disk: "
+                f"copy {values.data_place} to a directory and name that in QUANT_DATA_ROOT"
+            )
         _link_tree(values.data_dir, data)
         cache = values.home_dir / "cache" / "yahoo"
         if cache.is_dir():

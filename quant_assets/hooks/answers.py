@@ -20,7 +20,7 @@ from quant_assets.events.dead_letters import Origin
 from quant_assets.events.envelope import BadEventError, EventDecoder, derived_id, event
 from quant_assets.events.topics import EVENT_TYPES
 from quant_assets.hooks.outcomes import OutcomeSpec, Problem
-from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.io_managers.parquet_store import ParquetStore, for_polars
 from quant_assets.markets import MARKETS, expected_rows
 from quant_assets.partitions import (
     hour_partitions,
@@ -326,14 +326,15 @@ def _pairs(store: ParquetStore, asset: str, keys: Sequence[str]) -> list[tuple[A
 def _scan(store: ParquetStore, asset: str, keys: Sequence[str], *columns: Any) -> Any:
     import polars as pl
 
-    if missing := store.missing(asset, keys):
+    found = store.sources(asset, keys)
+    if missing := [key for key in keys if key not in found]:
         raise MissingPartitionError(
             f"{asset}: {len(missing)} partition(s) of the run are not stored, such as "
             f"{missing[0]}; materialize them again"
         )
     try:
-        paths = [store.path(asset, key) for key in keys]
-        return pl.scan_parquet(paths, use_statistics=False, cache=False).select(*columns).collect()
+        files = for_polars(found.values())
+        return pl.scan_parquet(files, use_statistics=False, cache=False).select(*columns).collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise BadDataError(
             f"{asset}: the partitions {keys[0]} .. {keys[-1]} are not readable: {error}; "

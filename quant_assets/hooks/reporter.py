@@ -73,7 +73,7 @@ class Reporter:
         self._settings = settings
         self._courier = courier_to(connection, log)
         self._log = log
-        self._store = ParquetStore(settings.data_dir, settings.profile)
+        self._store = ParquetStore(settings.data_place, settings.profile)
         self._locks = thread_locks(settings.home_dir)
         self._states = instance.daemon_cursor_storage
         self._followed: dict[str, _Followed] = {}

@@ -80,11 +80,11 @@ class PartitionedParquetIOManager(dg.ConfigurableIOManager):
     ) -> dict[str, Any]:
         facts: dict[str, Any] = {"profile": self.profile}
         if len(stored) == 1:
-            facts["path"] = dg.MetadataValue.path(str(stored[0].path))
+            facts["path"] = dg.MetadataValue.path(stored[0].address)
             facts["content_hash"] = stored[0].content_hash
             facts["dagster/partition_row_count"] = len(frame)
         else:
-            facts["path"] = dg.MetadataValue.path(str(self.store().path(asset, keys[0]).parent))
+            facts["path"] = dg.MetadataValue.path(self.store().address(asset))
             facts["rows_in_run"] = len(frame)
             facts["partitions_in_run"] = len(keys)
         facts["size_bytes"] = sum(part.bytes for part in stored)

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quant_assets.domain.held import Held
@@ -66,10 +65,12 @@ class Quarantine:
                 try:
                     rows += _records(self._load([key]))
                 except BadDataError as error:
-                    path = self._store.path(self._folder, key)
-                    since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                    since = datetime.fromtimestamp(
+                        self._store.facts(self._folder, key).modified, UTC
+                    )
                     advice = f"{error}, which sets the file aside"
-                    rows.append(self._damage(key, path, advice, since))
+                    address = self._store.address(self._folder, key)
+                    rows.append(self._damage(key, address, advice, since))
             frame = pd.DataFrame(rows, columns=QUARANTINE.column_names)
             return QUARANTINE.conform(frame, f"quarantine of {self._asset}")
 
@@ -127,7 +128,7 @@ class Quarantine:
                 known = self._known(key, now) if key in existing else []
                 new = [_as_record(self._dataset, one, now) for one in fresh.get(key, [])]
                 told = {item for partition, item in stored if partition == key}
-                rows = _settled(known, new, told)
+                rows = _settled(known, new, told, self._store.is_there)
                 if rows != known:
                     self._write(key, rows)
 
@@ -139,8 +140,8 @@ class Quarantine:
                 yield
         except OSError as error:
             raise BadDataError(
-                f"the quarantine of {self._asset} below {self._store.root / FOLDER} could not be "
-                f"written: {error}; free space there or make it writable"
+                f"the quarantine of {self._asset} in {self._store.address(self._folder)} could not "
+                f"be written: {error}; free space there or make it writable"
             ) from None
 
     def _known(self, key: str, now: datetime) -> list[dict[str, Any]]:
@@ -151,9 +152,8 @@ class Quarantine:
         try:
             return _records(self._load([key]))
         except BadDataError:
-            path = self._store.path(self._folder, key)
-            aside = path.with_name(f"{key}.{now:%Y%m%dT%H%M%S%f}.damaged")
-            aside.write_bytes(path.read_bytes())
+            mark = f"{now:%Y%m%dT%H%M%S%f}.damaged"
+            aside = self._store.set_aside(self._folder, key, mark)
         reason = (
             f"the quarantine file of {key} could not be read and was moved to {aside}: rows that "
             "it held are held again when the vendor gives them again, and so are released ones; "
@@ -163,9 +163,10 @@ class Quarantine:
         self._write(key, [note])
         return [note]
 
-    def _damage(self, key: str, path: Path, reason: str, when: datetime) -> dict[str, Any]:
+    def _damage(self, key: str, address: str, reason: str, when: datetime) -> dict[str, Any]:
         """The held row that stands for a damaged file."""
-        one = Held(key, path.name, DAMAGED, reason, FOLDER, {"file": str(path)})
+        name = address.rpartition("/")[2]
+        one = Held(key, name, DAMAGED, reason, FOLDER, {"file": address})
         return _as_record(self._dataset, one, when)
 
     def _write(self, key: str, rows: list[dict[str, Any]]) -> None:
@@ -236,7 +237,10 @@ def row_to_json(dataset: Dataset, row: Mapping[str, Any] | None) -> str:
 
 
 def _settled(
-    known: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]], stored: Collection[str]
+    known: Sequence[dict[str, Any]],
+    new: Sequence[dict[str, Any]],
+    stored: Collection[str],
+    is_there: Callable[[str], bool],
 ) -> list[dict[str, Any]]:
     """Rows of a partition after a run that refused ``new`` and could store the items ``stored``.
 
@@ -250,7 +254,9 @@ def _settled(
         again = fresh.get(_place(old))
         if again is not None and _is_same(old, again):
             fresh[_place(old)] = old
-        elif old["state"] == RELEASED or (old["item"] not in told and not _is_mended(old)):
+        elif old["state"] == RELEASED or (
+            old["item"] not in told and not _is_mended(old, is_there)
+        ):
             rows[_place(old)] = old
     rows |= fresh
     return sorted(rows.values(), key=_place)
@@ -267,9 +273,9 @@ def _is_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return all(old[name] == new[name] for name in _VALUES)
 
 
-def _is_mended(old: Mapping[str, Any]) -> bool:
+def _is_mended(old: Mapping[str, Any], is_there: Callable[[str], bool]) -> bool:
     """Whether a row stands for a damaged file that somebody has removed."""
-    return old["rule"] == DAMAGED and not Path(json.loads(old["raw"])["file"]).exists()
+    return old["rule"] == DAMAGED and not is_there(json.loads(old["raw"])["file"])
 
 
 def _identity(dataset: Dataset, one: Held) -> tuple[str, str, str]:

@@ -43,7 +43,7 @@ __all__ = [
 def build_resources(settings: Settings) -> dict[str, Any]:
     """The resources of the code location by key, but Slack's, which knows the hooks."""
     values = shown_settings(settings)
-    root = str(settings.data_dir)
+    root = settings.data_place
     return {
         naming.IO_MANAGER: PartitionedParquetIOManager(root=root, profile=settings.profile),
         naming.SERVING_IO_MANAGER: ServingIOManager(values=values),

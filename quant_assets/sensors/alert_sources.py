@@ -52,10 +52,9 @@ def _stale(
     timetable = session_timetable(market, values)
     found = look(store, asset, timetable, now)
     if found.state == "empty" and is_watched:
-        folder = store.path(asset, "any").parent
         raise BadDataError(
-            f"{folder} holds no recommendations any more: is the data directory mounted and "
-            "readable (QUANT_HOME)?"
+            f"{store.address(asset)} holds no recommendations any more: is the data directory "
+            "mounted and readable (QUANT_HOME)?"
         )
     if found.state != "behind":
         return None

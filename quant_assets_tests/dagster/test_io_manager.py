@@ -110,7 +110,7 @@ def test_one_partition_says_what_it_holds(store: ParquetStore) -> None:
     (event,) = result.asset_materializations_for_node("us__prices")
     metadata = {name: value.value for name, value in event.metadata.items()}
     assert metadata["content_hash"] == info.content_hash
-    assert metadata["path"] == str(info.path)
+    assert metadata["path"] == info.address
     assert metadata["dagster/partition_row_count"] == 3
     assert metadata["size_bytes"] == info.bytes
 

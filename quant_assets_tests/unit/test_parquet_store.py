@@ -48,7 +48,7 @@ def test_round_trip_of_every_dataset(store: ParquetStore, asset: str, rows: int)
     assert (written.rows, written.code_version, written.profile) == (len(frame), "v7", "sandbox")
     assert written.content_hash == content_hash(dataset, frame)
     assert written.schema_version == dataset.version
-    assert written.bytes == written.path.stat().st_size
+    assert written.bytes == Path(written.address).stat().st_size
 
 
 @hypothesis_settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))

@@ -173,7 +173,7 @@ def test_a_full_disk_is_named_and_the_old_partition_stays(store: ParquetStore) -
     assert "File too large" in done.stdout
     assert store.info(ASSET, DAYS[0]) == written
     pd.testing.assert_frame_equal(store.read(PRICES, ASSET, [DAYS[0]]), frame)
-    assert [p.name for p in written.path.parent.iterdir()] == [f"{DAYS[0]}.parquet"]
+    assert [p.name for p in Path(written.address).parent.iterdir()] == [f"{DAYS[0]}.parquet"]
 
 
 def _write_again_and_again(root: str, seed: int, start: Any) -> None:
@@ -205,4 +205,4 @@ def test_two_writers_at_once_leave_one_whole_file(store: ParquetStore) -> None:
     last = store.info(ASSET, DAYS[0])
     pd.testing.assert_frame_equal(store.read(PRICES, ASSET, [DAYS[0]]), frames[last.code_version])
     assert last.content_hash == content_hash(PRICES, frames[last.code_version])
-    assert [p.name for p in last.path.parent.iterdir()] == [f"{DAYS[0]}.parquet"]
+    assert [p.name for p in Path(last.address).parent.iterdir()] == [f"{DAYS[0]}.parquet"]

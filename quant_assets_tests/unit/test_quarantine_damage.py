@@ -132,7 +132,7 @@ def test_another_profile_is_refused_and_nothing_is_written(
 def test_a_root_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.write_text("a file where the directory should be")
-    with pytest.raises(BadDataError, match=r"quarantine of us/prices below .* free space"):
+    with pytest.raises(BadDataError, match=r"quarantine of us/prices in .* free space"):
         Quarantine(ParquetStore(root, "sandbox"), ASSET).settle([DAY], [held("A")], set(), NOW)
 
 

@@ -66,7 +66,7 @@ def _have(
         for key in keys:
             written = store.write(dataset, asset, key, empty_frame(dataset), "1")
             if written_at is not None:
-                os.utime(written.path, (written_at.timestamp(), written_at.timestamp()))
+                os.utime(written.address, (written_at.timestamp(), written_at.timestamp()))
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(asset_key=asset.split("/"), partition=key)
             )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from quant_assets.cli.doctor.findings import Finding, Group
+from quant_assets.errors import QuantAssetsError
 from quant_assets.housekeeping import files
 from quant_assets.settings import Settings
 
@@ -25,7 +26,22 @@ def home(settings: Settings) -> Finding:
 
 def data_root(settings: Settings) -> Finding:
     """Where partitions are stored."""
+    if settings.is_on_s3:
+        return _bucket(settings)
     return _directory("data", settings.data_dir, "QUANT_DATA_ROOT", settings.profile)
+
+
+def _bucket(settings: Settings) -> Finding:
+    """Whether the bucket can be read; nothing is written."""
+    from quant_assets.io_managers.parquet_store import ParquetStore
+
+    store = ParquetStore(settings.data_place, settings.profile)
+    try:
+        store.demand_own()
+        store.list_partitions("us/prices")
+    except QuantAssetsError as error:
+        return PLACES.fail("data", str(error), "see README, Storage on S3")
+    return PLACES.ok("data", settings.data_place)
 
 
 def raw_answers(settings: Settings) -> Finding:
@@ -69,7 +85,7 @@ def owner(settings: Settings) -> Finding:
     """Whether the data root belongs to this profile."""
     from quant_assets.io_managers.parquet_store import ParquetStore
 
-    store = ParquetStore(settings.data_dir, settings.profile)
+    store = ParquetStore(settings.data_place, settings.profile)
     found = store.owner()
     if found is None:
         return PLACES.ok("owner of the data", "nobody yet: the first write claims it")
