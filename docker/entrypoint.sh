@@ -1,10 +1,12 @@
 #!/bin/sh
 # Puts secrets that are mounted as files into the environment, each under the file's name, and
-# prepares the instance's directory; then becomes the command.
+# prepares the instance's directory; then becomes the command. What is executed in a container that
+# runs already goes through it, too: `docker compose exec code quant-entrypoint quant status`.
 set -eu
 
 for file in "${QUANT_SECRETS:-/run/secrets}"/*; do
-    [ -f "$file" ] || continue
+    # An empty one is not given: it must not hide a setting.
+    [ -s "$file" ] || continue
     name=$(basename "$file")
     case $name in
         *[!A-Z0-9_]* | [0-9]*)
@@ -12,7 +14,8 @@ for file in "${QUANT_SECRETS:-/run/secrets}"/*; do
             exit 2
             ;;
     esac
-    export "$name=$(cat "$file")"
+    value=$(cat "$file")
+    export "$name=$value"
 done
 
 # Several containers share the directory: each finds the file whole.

@@ -17,7 +17,7 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -166,6 +166,8 @@ class Settings(KafkaSettings, NoticeSettings, RetentionSettings, ServingSettings
     def _data_root_is_text(cls, value: Any) -> Any:
         """A path, or ``s3://bucket/prefix``, which a path would not keep."""
         text = str(value) if isinstance(value, Path) else value
+        if isinstance(text, str) and "://" in text and not text.startswith("s3://"):
+            raise ValueError("a directory, or s3://BUCKET/PREFIX")
         return os.path.expanduser(text) if isinstance(text, str) else text  # noqa: PTH111
 
     @field_validator("home", "dagster_home", "sandbox_data", "sentiment_model")
@@ -315,7 +317,8 @@ class Settings(KafkaSettings, NoticeSettings, RetentionSettings, ServingSettings
             self.kafka_sasl_password.get_secret_value(),
             self.kafka_ssl_key_password.get_secret_value(),
             self.smtp_password.get_secret_value(),
-            urlsplit(self.serving_url.get_secret_value()).password or "",
+            self.serving_password,
+            unquote(self.serving_password),
             *(urlsplit(feed).password or "" for feed in self.rss_feeds),
         )
         return tuple(key for key in keys if key)

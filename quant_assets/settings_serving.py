@@ -29,7 +29,15 @@ class ServingSettings(BaseSettings):
                 "not an address of a database: postgresql://USER:PASSWORD@HOST/DATABASE or "
                 "sqlite:///FILE"
             )
+        if "password=" in url.partition("?")[2]:
+            raise ValueError("give the password before the host: postgresql://USER:PASSWORD@HOST/…")
         return value
+
+    @property
+    def serving_password(self) -> str:
+        """The password in the address, whatever signs it has."""
+        rest = self.serving_url.get_secret_value().partition("://")[2]
+        return rest.rpartition("@")[0].partition(":")[2]
 
     @property
     def has_serving(self) -> bool:

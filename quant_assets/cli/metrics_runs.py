@@ -59,7 +59,7 @@ class EndedRuns:
     def look(self, instance: dg.DagsterInstance, now: datetime) -> None:
         """Count what has ended since the last look."""
         ended = dg.RunsFilter(statuses=list(ENDED), updated_after=self._since - OVERLAP)
-        for record in instance.get_run_records(ended, limit=RUNS_AT_ONCE):
+        for record in _pages(instance, ended):
             run = record.dagster_run
             end = record.end_time
             if run.run_id in self._seen or end is None or end < self._since.timestamp():
@@ -74,6 +74,13 @@ class EndedRuns:
                     self._steps.labels(job, step.step_key).observe(step.end_time - step.start_time)
         self._seen = {run: at for run, at in self._seen.items() if now - at < 2 * OVERLAP}
         self._since = max(self._since, now - OVERLAP)
+
+
+def _pages(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> Iterator[dg.RunRecord]:
+    cursor: str | None = None
+    while records := instance.get_run_records(wanted, limit=RUNS_AT_ONCE, cursor=cursor):
+        yield from records
+        cursor = records[-1].dagster_run.run_id
 
 
 def ticks(instance: dg.DagsterInstance) -> Iterator[GaugeMetricFamily]:

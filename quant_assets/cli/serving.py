@@ -111,7 +111,8 @@ def synchronise(values: Settings, first: date | None, last: date | None, *, is_d
             for keys in _chunks(gap.to_serve):
                 _serve(store, database, served, keys)
             for keys in _chunks(gap.to_remove):
-                database.remove(served, keys)
+                # A run may have stored and served one since we looked.
+                database.remove(served, store.missing(served.source, keys))
         word = "to serve" if is_dry else "served"
         click.echo(
             f"{served.source} -> {served.table.name}: {len(gap.to_serve):,} partition(s) {word}, "
@@ -124,6 +125,15 @@ def _serve(store: ParquetStore, database: ServingDatabase, served: Served, keys:
     frame = store.read(dataset, served.source, keys)
     parts = {part.key: part for part in split_by_partition(dataset, frame)}
     database.replace(served, frame, [parts.get(key, Part(key, 0, 0)) for key in keys])
+    known = database.served(served)
+    newer = [
+        key
+        for key in set(keys) - set(store.missing(served.source, keys))
+        if store.info(served.source, key).content_hash != known.get(key)
+    ]
+    if newer:
+        # A run has stored these meanwhile, and what it served may be what we wrote over.
+        _serve(store, database, served, sorted(newer))
 
 
 def _gaps(
@@ -145,8 +155,9 @@ def _gap(
         day = key[:10]
         return (not first or day >= first.isoformat()) and (not last or day <= last.isoformat())
 
-    stored = store.list_partitions(served.source)
+    # In this order: what a run stores and serves in between is not taken for gone.
     known = database.served(served)
+    stored = store.list_partitions(served.source)
     to_serve = [
         key
         for key in stored

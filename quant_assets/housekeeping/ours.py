@@ -4,15 +4,17 @@ import dagster as dg
 
 from quant_assets import naming
 from quant_assets.housekeeping.job import NAME
+from quant_assets.io_managers.serving_tables import SERVED
 from quant_assets.jobs import BACKTEST, NAMED_JOBS, NEWS_STREAM
 from quant_assets.markets import MARKETS
 from quant_assets.schemas import DATASETS
 
 TOPICS = (naming.ASSET_REQUESTS, naming.ASSET_ARTICLES, naming.ASSET_DEAD_LETTERS)
 EVALUATIONS = ("research/backtest", *(f"{market}/performance" for market in MARKETS))
+TABLES = tuple(served.asset for served in SERVED.values())
 ASSETS = frozenset(
     dg.AssetKey(path)
-    for path in (*(name.split("/") for name in (*DATASETS, *EVALUATIONS)), *TOPICS)
+    for path in (*(name.split("/") for name in (*DATASETS, *EVALUATIONS, *TABLES)), *TOPICS)
 )
 """The keys of all assets of this code location."""
 STORED_KEYS = tuple(sorted(key.to_string() for key in ASSETS))

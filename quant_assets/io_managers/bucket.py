@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +33,9 @@ from quant_assets.errors import (
 from quant_assets.io_managers.places import S3_SCHEME, FileFacts
 
 if TYPE_CHECKING:
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,10 +47,11 @@ FEW = 4
 """So many files are asked for one by one; more are found by listing, a thousand a request."""
 LISTING_SECONDS = 5.0
 LEASE_SECONDS = 60.0
-"""A lock whose holder died is taken after this; what is done under it takes a second or two."""
+"""A lock that was not renewed for so long is taken over: its holder died."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 _TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+_PASSING = ("SlowDown", "RequestTimeout", "OperationAborted", "BadDigest")
 _REFUSED = {
     "NoSuchBucket": "there is no such bucket: make it, or correct QUANT_DATA_ROOT",
     "AccessDenied": "the credentials may not do that: they need GetObject, PutObject, DeleteObject "
@@ -58,6 +63,10 @@ _REFUSED = {
     "ExpiredToken": "the credentials have expired: log in again",
     "PermanentRedirect": "the bucket is in another region: correct AWS_REGION",
     "AuthorizationHeaderMalformed": "the bucket is in another region: correct AWS_REGION",
+    "301": "the bucket is in another region: correct AWS_REGION",
+    "400": "the credentials or the region are wrong",
+    "InvalidToken": "the session token is wrong: log in again",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong",
 }
 
 
@@ -201,7 +210,11 @@ class Bucket:
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """A lease: an object that only one can make; one that is too old is taken over."""
+        """A lease: an object that only one can make; one that is too old is taken over.
+
+        Its holder renews it. Raises ``TransientError`` if it was taken over all the same, by a
+        process for which this one looked dead: what was done then is to be done again.
+        """
         key, mine = f".locks/{name.replace('/', '.')}", uuid.uuid4().hex
         until = time.monotonic() + 10 * LEASE_SECONDS
         pause = 0.02
@@ -210,16 +223,37 @@ class Bucket:
                 raise TransientError(f"{self.address}/{key}: others have held it for too long")
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
+        is_over = threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(key, mine, is_over), daemon=True)
+        renewing.start()
         try:
             yield
         finally:
-            # Not if it has been taken over: then it is another's.
-            if (held := self._get(key)) is not None and json.loads(held).get("holder") == mine:
+            is_over.set()
+            renewing.join()
+            is_held = self._is_held(key, mine)
+            if is_held:
                 self._asked("delete_object", key)
+        if not is_held:
+            raise TransientError(f"{self.address}/{key}: another has taken it over meanwhile")
+
+    def _renew(self, key: str, mine: str, is_over: threading.Event) -> None:
+        """Write the lease anew until it is over, so that it looks young."""
+        while not is_over.wait(LEASE_SECONDS / 4):
+            try:
+                if not self._is_held(key, mine):
+                    return
+                self._put(key, _lease(mine))
+            except QuantAssetsError as error:
+                logger.warning("%s", error)
+
+    def _is_held(self, key: str, mine: str) -> bool:
+        held = self._get(key)
+        return held is not None and json.loads(held).get("holder") == mine
 
     def _take(self, key: str, mine: str) -> bool:
         """Make the lease, or take over one whose time is over; whether it is ours now."""
-        body = json.dumps({"holder": mine, "seconds": LEASE_SECONDS}).encode()
+        body = _lease(mine)
         if self._put(key, body, IfNoneMatch="*"):
             return True
         try:
@@ -271,7 +305,8 @@ class Bucket:
         """Write an object; False if a condition is not met."""
         try:
             self._asked("put_object", name, Body=content, **conditions)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
+            # What was to be replaced is another by now, or gone.
             return False
         return True
 
@@ -302,7 +337,14 @@ class Bucket:
         """
         import os
 
-        from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            FlexibleChecksumError,
+            HTTPClientError,
+            IncompleteReadError,
+        )
+        from botocore.parsers import ResponseParserError
 
         if method in ("get_object", "head_object", "put_object", "delete_object"):
             arguments["Key"] = self._prefix + name
@@ -314,13 +356,13 @@ class Bucket:
                     return answer
                 try:
                     return {**answer, "content": answer["Body"].read()}
-                except IncompleteReadError:
+                except (IncompleteReadError, HTTPClientError, FlexibleChecksumError):
                     # boto3 repeats requests, but not the reading of their answers.
                     if attempt == ATTEMPTS - 1:
                         raise
         except ClientError as error:
             raise self._refused(error, name) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             raise self._failed(error, name) from error
 
     def _refused(self, error: ClientError, name: str) -> Exception:
@@ -334,12 +376,13 @@ class Bucket:
         if code in _REFUSED:
             return BadConfigurationError(f"{where}; {_REFUSED[code]}")
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
+        if status >= 500 or status == 429 or code in _PASSING:
             return TransientError(f"{where}; it was asked {ATTEMPTS} times")
-        return BadDataError(where)
+        return BadConfigurationError(where)
 
-    def _failed(self, error: BotoCoreError, name: str) -> QuantAssetsError:
+    def _failed(self, error: Exception, name: str) -> QuantAssetsError:
         from botocore import exceptions as of
+        from botocore.parsers import ResponseParserError
 
         where = f"{self.address}/{name}: {error}"
         if isinstance(error, of.NoCredentialsError | of.PartialCredentialsError):
@@ -347,9 +390,22 @@ class Bucket:
                 f"{where}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or "
                 "give the machine a role"
             )
-        if isinstance(error, of.HTTPClientError | of.ConnectionError):
+        passing = (
+            of.HTTPClientError,
+            of.ConnectionError,
+            of.IncompleteReadError,
+            of.FlexibleChecksumError,
+            of.CredentialRetrievalError,
+            of.MetadataRetrievalError,
+            ResponseParserError,
+        )
+        if isinstance(error, passing):
             return TransientError(f"{where}: is the network up, and AWS_ENDPOINT_URL_S3 right?")
         return BadConfigurationError(f"{where}: correct the AWS_ variables or ~/.aws/config")
+
+
+def _lease(holder: str) -> bytes:
+    return json.dumps({"holder": holder}).encode()
 
 
 def _seconds_between(earlier: Any, now: str | None) -> float:

@@ -134,7 +134,11 @@ class Directory:
 
     def all_facts(self, folder: str) -> dict[str, FileFacts]:
         """Facts of every file in ``folder``."""
-        return {name: self.facts(f"{folder}/{name}") for name in self.names(folder)}
+        found = {}
+        for name in self.names(folder):
+            with suppress(FileNotFoundError):
+                found[name] = self.facts(f"{folder}/{name}")
+        return found
 
     def write(self, name: str, fill: Callable[[IO[bytes]], object]) -> int:
         """Write a file whole, or leave what was there; it is on the disk afterwards."""

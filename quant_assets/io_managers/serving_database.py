@@ -38,7 +38,14 @@ if TYPE_CHECKING:
 
 _VERSIONS = Path(__file__).with_name("serving_versions")
 _CONNECT_SECONDS, _LOCK_SECONDS = 10, 60
-_REFUSED = ("authentication failed", "does not exist", "pg_hba.conf", "unable to open", "readonly")
+_REFUSED = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "pg_hba.conf",
+    "unable to open",
+    "readonly",
+)
 """What a database says that will say the same again."""
 
 
@@ -113,8 +120,8 @@ class ServingDatabase:
         import sqlalchemy as sa
         from alembic.runtime.migration import MigrationContext
 
-        url = sa.make_url(self._url)
-        if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        is_file = self.address.startswith("sqlite")
+        if is_file and not Path(sa.make_url(self._url).database or "").exists():
             return None
         with self._asked("looking"), self._engine.begin() as connection:
             options = {"version_table": VERSION_TABLE}
@@ -188,6 +195,7 @@ class ServingDatabase:
         import sqlalchemy as sa
 
         if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
             number = zlib.crc32(f"quant_assets serving {name}".encode())
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:n)"), {"n": number})
 
@@ -273,9 +281,14 @@ class ServingDatabase:
                     f"{where}: {said}; correct QUANT_SERVING_URL or the database"
                 ) from error
             raise TransientError(f"{where}: {said}; is the database up?") from error
-        except sa.exc.DataError as error:
+        except (sa.exc.DataError, sa.exc.IntegrityError) as error:
             raise BadDataError(f"{where}: {_first_line(error)}") from error
+        except sa.exc.InterfaceError as error:
+            raise TransientError(f"{where}: {_first_line(error)}; is the database up?") from error
         except sa.exc.DBAPIError as error:
+            if error.connection_invalidated:
+                said = _first_line(error)
+                raise TransientError(f"{where}: {said}; is the database up?") from error
             raise BadConfigurationError(
                 f"{where}: {_first_line(error)}; the role of QUANT_SERVING_URL needs to create and "
                 "write tables in a database of its own"
@@ -362,6 +375,7 @@ def _load(
     connection: sa.Connection, served: Served, incoming: sa.Table, rows: pyarrow.Table
 ) -> None:
     import pyarrow.csv
+    import sqlalchemy as sa
 
     rows = _without_nul(rows)
     if connection.dialect.name == "postgresql":
@@ -370,7 +384,14 @@ def _load(
         pyarrow.csv.write_csv(rows, text, options)
         text.seek(0)
         cursor: Any = connection.connection.cursor()
-        cursor.copy_expert("COPY incoming FROM STDIN (FORMAT csv)", text)
+        driver: Any = connection.dialect.loaded_dbapi
+        try:
+            cursor.copy_expert("COPY incoming FROM STDIN (FORMAT csv)", text)
+        except driver.Error as error:
+            # The driver's own, past SQLAlchemy, which types the others.
+            raise sa.exc.DBAPIError.instance(
+                "COPY", None, error, driver.Error, dialect=connection.dialect
+            ) from error
         cursor.close()
     elif rows.num_rows:
         columns = [_for_sqlite(rows.column(c.name)) for c in served.table.columns]

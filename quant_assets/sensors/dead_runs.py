@@ -5,6 +5,7 @@ together with the code server, its run stays unfinished for ever, and so does it
 vendor's pool, for which later runs would wait.
 """
 
+import json
 import platform
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -36,7 +37,9 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 60, 1800
 OVERDUE = timedelta(minutes=15)
 """So long after its limit a command must have ended its run; clocks differ."""
 TAG_LAUNCHED = ".dagster/grpc_info"
-"""Tag that Dagster's default launcher puts on a run; its process is a child of the code server."""
+"""Tag that Dagster's default launcher puts on a run; its process is a child of the code server,
+which it names (JSON)."""
+LOCAL = (None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0")
 
 
 def build_reconciler_sensor(jobs: Sequence[Any]) -> dg.SensorDefinition:
@@ -171,8 +174,8 @@ def close_dead_runs(instance: dg.DagsterInstance, now: datetime | None = None) -
     A run that was launched fails, so that Dagster repeats it; one that a command executed is
     canceled, since the command does what is missing when it is called again. On another machine,
     such as a container that was killed, it is taken for dead once the time is long over at which
-    its command would have ended it. Runs of other launchers are left to run monitoring. A launched
-    run is taken for a process of this machine: Dagster knows one code server a location.
+    its command would have ended it. Runs of other launchers, and of a code server elsewhere, are
+    left to run monitoring and to that machine.
     """
     closed = []
     for run in dead_runs(instance, now):
@@ -199,11 +202,23 @@ def dead_runs(instance: dg.DagsterInstance, now: datetime | None = None) -> Iter
             made_at = record.create_timestamp.replace(tzinfo=UTC).timestamp()
             is_dead = pid is not None and not is_alive(pid, made_at)
         elif TAG_LAUNCHED in run.tags:
+            if not is_of_this_machine(run):
+                continue
             is_dead = _has_died(run, instance)
         else:
             is_dead = _is_overdue(record, now or datetime.now(UTC))
         if is_dead:
             yield run
+
+
+def is_of_this_machine(run: dg.DagsterRun) -> bool:
+    """Whether the code server that launched a run is here: of others the processes are not seen."""
+    try:
+        told = json.loads(run.tags.get(TAG_LAUNCHED, "{}"))
+    except ValueError:
+        return False
+    host = told.get("host") if isinstance(told, dict) else None
+    return host in LOCAL or host == platform.node()
 
 
 def is_of_command(run: dg.DagsterRun) -> bool:

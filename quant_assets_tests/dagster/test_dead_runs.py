@@ -1,5 +1,6 @@
 """Runs whose process has died: which are closed, which are repeated, and which are let be."""
 
+import json
 import os
 import platform
 import sqlite3
@@ -179,6 +180,27 @@ def _in_process(pid: int) -> object:
     from dagster._core.events import EngineEventData
 
     return EngineEventData.in_process(pid)
+
+
+@pytest.mark.parametrize(
+    ("told", "is_here"),
+    [
+        ('{"host": "localhost", "port": 1}', True),
+        ('{"socket": "/tmp/x"}', True),
+        (json.dumps({"host": platform.node()}), True),
+        ('{"host": "code", "port": 4000}', False),
+        ("no json", False),
+    ],
+)
+def test_a_run_of_a_code_server_elsewhere_is_not_judged_here(
+    instance: dg.DagsterInstance, told: str, is_here: bool
+) -> None:
+    """Its process is not among ours; that another has its number, or none, says nothing."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    launched = run(instance, {**REQUEST, TAG_LAUNCHED: told})
+    instance.report_engine_event("Started process for run", launched, _in_process(process.pid))
+    assert close_dead_runs(instance) == ([launched.run_id] if is_here else [])
 
 
 def test_a_launched_run_without_a_process_yet_is_let_be(instance: dg.DagsterInstance) -> None:

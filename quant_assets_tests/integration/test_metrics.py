@@ -224,7 +224,7 @@ def test_prometheus_takes_the_metrics_the_rules_and_every_query_of_the_dashboard
                     for rule in group["rules"]
                 ),
             )
-            assert len(groups[0]["rules"]) == 14
+            assert len(groups[0]["rules"]) == 15
             found = {}
             for panel in panels():
                 for target_of in panel["targets"]:

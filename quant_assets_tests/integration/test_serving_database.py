@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from quant_assets.errors import BadConfigurationError, TransientError
+from quant_assets.errors import BadConfigurationError, BadDataError, TransientError
 from quant_assets.io_managers.parquet_store import content_hash
 from quant_assets.io_managers.serving_database import Change, ServingDatabase
 from quant_assets.io_managers.serving_tables import (
@@ -269,6 +269,38 @@ def test_a_malformed_address_is_not_repeated() -> None:
     with pytest.raises(BadConfigurationError, match="percent-encode") as found:
         ServingDatabase("postgresql://quant:s3cret@db:port/quant", "sandbox").setup()
     assert "s3cret" not in str(found.value)
+
+
+@pytest.mark.parametrize(("pgcode", "raised"), [("22P02", BadDataError), ("57P01", TransientError)])
+def test_errors_of_copy_have_types_too(
+    server: str, tmp_path: Path, pgcode: str, raised: type[Exception]
+) -> None:
+    """A trigger raises in its place: a value that is refused, and a server that shuts down."""
+    with new_database(server, tmp_path) as url:
+        database = ServingDatabase(url, "sandbox")
+        frame = rows_of(SIGNALS, partitions=1, rows=2)
+        serve(database, SIGNALS, frame)
+        run(
+            url,
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN RAISE EXCEPTION 'as the test wants' USING ERRCODE = '{pgcode}'; END $$",
+        )
+        engine = database._engine
+
+        def with_trigger(connection: sa.Connection, *_: object) -> None:
+            connection.exec_driver_sql(
+                "CREATE TRIGGER t BEFORE INSERT ON incoming FOR EACH ROW EXECUTE FUNCTION refuse()"
+            )
+
+        created = sa.event.listens_for(engine, "after_cursor_execute")
+
+        @created
+        def after(connection: sa.Connection, _: object, statement: str, *__: object) -> None:
+            if "CREATE TEMPORARY TABLE incoming" in statement:
+                with_trigger(connection)
+
+        with pytest.raises(raised, match="as the test wants"):
+            serve(database, SIGNALS, frame.assign(strategy_version="other"))
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:

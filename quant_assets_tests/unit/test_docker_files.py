@@ -37,7 +37,7 @@ def test_a_service_is_pinned_bounded_watched_and_kept_up(name: str) -> None:
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
     assert service["mem_limit"]
     assert service["cpus"]
-    assert service["healthcheck"]["test"][0] == "CMD"
+    assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "privileged" not in service
     assert set(service.get("depends_on", {})) <= set(SERVICES)
@@ -57,6 +57,20 @@ def test_every_variable_of_ours_is_a_setting_or_of_the_instance(name: str) -> No
     assert given >= INSTANCE, "the instance finds its database"
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
+
+
+def test_what_opens_the_instance_in_a_running_container_has_its_secrets() -> None:
+    """Only the container's first process comes through the entrypoint by itself."""
+    check = SERVICES["daemon"]["healthcheck"]["test"]
+    assert check == ["CMD", "quant-entrypoint", "dagster-daemon", "liveness-check"]
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    for command in re.findall(r"compose .* exec (.+)", readme):
+        assert command.startswith("code quant-entrypoint "), command
+
+
+def test_the_code_server_has_the_name_that_its_runs_are_launched_with() -> None:
+    (server,) = loaded(DOCKER / "workspace.yaml")["load_from"]
+    assert SERVICES["code"]["hostname"] == server["grpc_server"]["host"]
 
 
 def test_secrets_are_files_and_no_password_is_written_anywhere() -> None:
@@ -129,7 +143,7 @@ def test_the_entrypoint_makes_variables_of_secrets(tmp_path: Path) -> None:
     secrets = {"FRED_API_KEY": "a b$c'd\n", "SLACK_BOT_TOKEN": ""}
     done = entrypoint(tmp_path, secrets, "env")
     assert "FRED_API_KEY=a b$c'd" in done.stdout.splitlines()
-    assert "SLACK_BOT_TOKEN=" in done.stdout.splitlines()
+    assert "SLACK_BOT_TOKEN" not in done.stdout, "an empty one hides no setting"
     home = tmp_path / "home"
     assert [path.name for path in home.iterdir()] == ["dagster.yaml"]
     assert (home / "dagster.yaml").read_bytes() == (DOCKER / "dagster.yaml").read_bytes()
@@ -139,6 +153,56 @@ def test_the_entrypoint_refuses_a_secret_that_is_no_variable(tmp_path: Path) -> 
     done = entrypoint(tmp_path, {"UI_USERS": "x", "PATH; rm -rf": "x"}, "env")
     assert done.returncode == 2
     assert "a secret is named as its variable" in done.stderr
+
+
+def test_a_secret_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "cat").write_text("#!/bin/sh\necho refused >&2\nexit 1\n")
+    (tools / "cat").chmod(0o755)
+    (tmp_path / "secrets" / "FRED_API_KEY").write_text("key")
+    done = subprocess.run(
+        [str(DOCKER / "entrypoint.sh"), "env"],
+        env={"PATH": f"{tools}:{os.environ['PATH']}", "QUANT_SECRETS": str(tmp_path / "secrets")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "FRED_API_KEY" not in done.stdout
+
+
+def test_a_user_of_the_web_interface_is_added_whole_or_not_at_all(tmp_path: Path) -> None:
+    make = tmp_path / "make"
+    make.write_bytes((DOCKER / "secrets" / "make").read_bytes())
+    make.chmod(0o755)
+
+    def add(user: str, password: str, caddy: str) -> int:
+        done = subprocess.run(
+            [str(make), user],
+            input=f"{password}\n",
+            env={"PATH": os.environ["PATH"], "CADDY": caddy},
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode
+
+    hashing = tmp_path / "caddy"
+    hashing.write_text('#!/bin/sh\nread -r word; echo "$1:$word"\n')
+    hashing.chmod(0o755)
+    users = tmp_path / "UI_USERS"
+    assert add("alice", "one", str(hashing)) == 0
+    assert add("bob", "two", str(hashing)) == 0
+    assert add("alice", "three", str(hashing)) == 0
+    assert users.read_text().splitlines() == [
+        "bob hash-password:two", "alice hash-password:three",
+    ]  # fmt: skip
+    assert add("eve", "four", "/no/such/program") != 0
+    assert "eve" not in users.read_text()
+
+
+def test_settings_of_the_containers_are_kept_out_of_commits() -> None:
+    assert "docker/settings.env" in (CHECKOUT / ".gitignore").read_text().split()
 
 
 def test_the_secrets_are_made_once_and_kept_out_of_commits(tmp_path: Path) -> None:

@@ -33,6 +33,17 @@ def test_another_address_is_refused_and_not_repeated(tmp_path: Path, url: str) -
     assert "QUANT_SERVING_URL" in str(found.value)
 
 
+@pytest.mark.parametrize("password", ["p:q@ss", "p[x", "a/b#c", "s%40cret"])
+def test_a_password_of_any_signs_is_masked(tmp_path: Path, password: str) -> None:
+    url = f"postgresql://quant:{password}@db:5432/quant"
+    assert password in Settings(QUANT_HOME=str(tmp_path), QUANT_SERVING_URL=url).secrets
+
+
+def test_a_password_behind_the_database_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="give the password before the host"):
+        Settings(QUANT_HOME=str(tmp_path), QUANT_SERVING_URL="postgresql://db/q?password=x")
+
+
 def test_the_password_is_a_secret(tmp_path: Path) -> None:
     url = "postgresql://quant:s3cret@db/quant"
     settings = Settings(QUANT_HOME=str(tmp_path), QUANT_SERVING_URL=url)
