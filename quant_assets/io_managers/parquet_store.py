@@ -3,8 +3,8 @@
 One file a partition, ``<root>/us/prices/2024-06-28.parquet``, zstd, in a directory or a bucket
 (``places``). A partition is whole or absent whenever the writer dies. Names follow from the keys
 and are not listed on the way of data, but where a bucket is asked which of many there are. Monthly
-files lose a write when two runs
-write the same month, Delta tables are as safe and about 45 times slower for a day.
+files lose a write when two runs write the same month, Delta tables are as safe and about 45 times
+slower for a day.
 """
 
 from __future__ import annotations

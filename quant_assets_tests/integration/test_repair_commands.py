@@ -181,7 +181,7 @@ def test_show_gives_reason_raw_values_and_the_row(quant: Here) -> None:
         (("quarantine", "list", "us/nothing"), "no dataset is stored for 'us/nothing'"),
         (("quarantine", "show", PRICES, KEPT, "NOPE"), "nothing named NOPE is in quarantine"),
         (("quarantine", "show", PRICES, "2001-01-02"), "nothing is in quarantine; see `quant"),
-        (("quarantine", "show", PRICES, "../../x"), "nothing is in quarantine"),
+        (("quarantine", "show", PRICES, "../../x"), "cannot name an asset or a partition"),
         (("quarantine", "release", "us/nothing", KEPT, "A", "--yes"), "no dataset is stored for"),
         (
             ("quarantine", "release", PRICES, KEPT, "NOPE", "--yes"),
