@@ -1,5 +1,6 @@
 """The serving tables as assets. What belongs here: an asset for each table that is kept."""
 
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -39,7 +40,7 @@ def _table(served: Served, settings: Settings) -> dg.AssetsDefinition:
         owners=[naming.OWNER],
         code_version="1",
         metadata={
-            "dagster/column_schema": column_schema(dataset),
+            "dagster/column_schema": column_schema(replace(dataset, columns=served.table.columns)),
             "dagster/table_name": served.table.name,
             "key": ", ".join(served.table.key),
         },

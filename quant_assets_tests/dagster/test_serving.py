@@ -156,6 +156,8 @@ def test_the_assets_of_the_tables_are_partitioned_as_what_they_hold(traded: Plat
         source = graph.get(dg.AssetKey(served.source.split("/")))
         assert node.partitions_def == source.partitions_def
         assert node.group_name == "serving"
+        shown = node.metadata["dagster/column_schema"].columns
+        assert [column.name for column in shown] == [c.name for c in served.table.columns]
         assert {key.to_user_string() for key in node.parent_keys} == {served.source}
 
 
