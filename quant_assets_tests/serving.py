@@ -36,6 +36,9 @@ def run(url: str, *statements: str) -> list[tuple[object, ...]]:
 
 
 def serve(database: ServingDatabase, served: Served, frame: pd.DataFrame, *empty: str) -> Change:
-    """Serve every partition of a frame, and some without rows."""
-    parts = list(split_by_partition(served.table.dataset, frame))
-    return database.replace(served, frame, [*parts, *(Part(key, 0, 0) for key in empty)])
+    """Serve every partition of a frame, and some without rows, all in the order of their keys."""
+    parts = [
+        *split_by_partition(served.table.dataset, frame),
+        *(Part(key, 0, 0) for key in empty),
+    ]
+    return database.replace(served, frame, sorted(parts))

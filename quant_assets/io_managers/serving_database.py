@@ -366,7 +366,8 @@ def _with_scope(served: Served, tables: Sequence[pyarrow.Table]) -> pyarrow.Tabl
     """Rows of partitions with the scope before them."""
     import pyarrow as pa
 
-    rows = pa.concat_tables(tables)
+    # One chunk: of a partition without rows pyarrow's CSV writer makes bytes of nothing.
+    rows = pa.concat_tables(tables).combine_chunks()
     scope = pa.array([served.scope] * rows.num_rows, pa.large_string())
     return rows.add_column(0, served.table.scope.name, scope)
 

@@ -95,6 +95,20 @@ def test_a_partition_that_lost_its_rows_is_served_as_empty(url: str) -> None:
     assert run(url, "SELECT count(*) FROM latest_positions") == [(0,)], "the book holds nothing"
 
 
+@pytest.mark.parametrize("without", [[0], [1], [0, 1], [0, 2], [0, 1, 2]])
+def test_partitions_without_rows_may_be_anywhere_in_a_range(url: str, without: list[int]) -> None:
+    """Before, between and behind the others, or all of it: sessions on which nothing was filled."""
+    database = ServingDatabase(url, "sandbox")
+    keys = partition_keys(SIGNALS.table.dataset, 3)
+    empty = [keys[n] for n in without]
+    whole = rows_of(SIGNALS)
+    frame = whole[~whole["session_date"].isin(pd.to_datetime(empty))].reset_index(drop=True)
+    assert serve(database, SIGNALS, frame, *empty) == Change(3, len(frame), 0)
+    pd.testing.assert_frame_equal(database.read(SIGNALS, keys), frame)
+    assert serve(database, SIGNALS, whole) == Change(len(empty), len(whole) - len(frame), 0)
+    pd.testing.assert_frame_equal(database.read(SIGNALS, keys), whole)
+
+
 def test_the_markets_do_not_touch_each_other(url: str) -> None:
     database = ServingDatabase(url, "sandbox")
     us, kr = SERVED["us/recommendations"], SERVED["kr/recommendations"]
