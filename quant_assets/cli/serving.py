@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -13,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from quant_assets.errors import BadConfigurationError
-from quant_assets.io_managers.parquet_store import ParquetStore, Part
-from quant_assets.io_managers.partitioned_parquet import split_by_partition
+from quant_assets.io_managers.parquet_store import ParquetStore
+from quant_assets.io_managers.partitioned_parquet import named_range, parts_of
 from quant_assets.io_managers.serving import serving_database
 from quant_assets.io_managers.serving_database import ServingDatabase
 from quant_assets.io_managers.serving_tables import SERVED, Served
@@ -52,7 +53,8 @@ def set_up(values: Settings) -> None:
 def show_status(values: Settings, form: str) -> bool:
     """Print the state of each table; whether all are up to date."""
     database = serving_database(values)
-    gaps = _gaps(values, database, None, None)
+    store = ParquetStore(values.data_place, values.profile)
+    gaps = _gaps(store, database, None, None)
     if form == "json":
         click.echo(
             json.dumps(
@@ -99,7 +101,7 @@ def synchronise(values: Settings, first: date | None, last: date | None, *, is_d
     """
     database = serving_database(values)
     store = ParquetStore(values.data_place, values.profile)
-    for gap in _gaps(values, database, first, last):
+    for gap in _gaps(store, database, first, last):
         served = gap.served
         if gap.to_remove and not gap.stored:
             raise BadConfigurationError(
@@ -123,23 +125,24 @@ def synchronise(values: Settings, first: date | None, last: date | None, *, is_d
 def _serve(store: ParquetStore, database: ServingDatabase, served: Served, keys: list[str]) -> None:
     dataset = dataset_of(served.source)
     frame = store.read(dataset, served.source, keys)
-    parts = {part.key: part for part in split_by_partition(dataset, frame)}
-    database.replace(served, frame, [parts.get(key, Part(key, 0, 0)) for key in keys])
-    known = database.served(served)
-    newer = [
-        key
-        for key in set(keys) - set(store.missing(served.source, keys))
-        if store.info(served.source, key).content_hash != known.get(key)
-    ]
-    if newer:
+    where = named_range(served.source, keys)
+    database.replace(served, frame, parts_of(dataset, frame, keys, where))
+    there = sorted(set(keys) - set(store.missing(served.source, keys)))
+    if newer := _others(store, served, there, database.served(served)):
         # A run has stored these meanwhile, and what it served may be what we wrote over.
-        _serve(store, database, served, sorted(newer))
+        _serve(store, database, served, newer)
+
+
+def _others(
+    store: ParquetStore, served: Served, stored: Iterable[str], known: Mapping[str, str]
+) -> list[str]:
+    """Those of the partitions ``stored`` whose rows are not those that are served."""
+    return [key for key in stored if store.info(served.source, key).content_hash != known.get(key)]
 
 
 def _gaps(
-    values: Settings, database: ServingDatabase, first: date | None, last: date | None
+    store: ParquetStore, database: ServingDatabase, first: date | None, last: date | None
 ) -> list[Gap]:
-    store = ParquetStore(values.data_place, values.profile)
     store.demand_own()
     return [_gap(store, database, served, first, last) for served in SERVED.values()]
 
@@ -158,11 +161,7 @@ def _gap(
     # In this order: what a run stores and serves in between is not taken for gone.
     known = database.served(served)
     stored = store.list_partitions(served.source)
-    to_serve = [
-        key
-        for key in stored
-        if is_meant(key) and store.info(served.source, key).content_hash != known.get(key)
-    ]
+    to_serve = _others(store, served, filter(is_meant, stored), known)
     gone = sorted(key for key in set(known) - set(stored) if is_meant(key))
     last_key = stored[-1] if stored else "-"
     return Gap(served, len(stored), last_key, tuple(to_serve), tuple(gone))

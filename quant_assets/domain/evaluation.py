@@ -188,8 +188,7 @@ def _trades(
     for one in strategies:
         own = _with_fractions(_since(changes, one.id, opened))
         splits = own[own["kind"] == "SPLIT"].rename(columns={"price": "split_ratio"})
-        paid = (own["kind"] == "SPLIT") & (own["fraction"] > 0)
-        sold = own[(own["kind"] != "SPLIT") | paid]
+        sold = own[(own["kind"] != "SPLIT") | (own["fraction"] > 0)]
         is_split = sold["kind"] == "SPLIT"
         fills[one.id] = sold.assign(
             side=sold["side"].where(sold["kind"] == "FILL", "SELL"),
@@ -210,11 +209,8 @@ def _with_fractions(changes: pd.DataFrame) -> pd.DataFrame:
 
     It is what the shares before the split make, above the whole ones of after it.
     """
-    is_bought = (changes["kind"] != "FILL") | (changes["side"] == "BUY")
-    is_fill = changes["kind"] == "FILL"
-    gained = changes["shares"].where(
-        ~is_fill, changes["shares"].abs().where(is_bought, -changes["shares"].abs())
-    )
+    filled = changes["shares"].abs() * _signs(changes["side"])
+    gained = changes["shares"].where(changes["kind"] != "FILL", filled)
     after = gained.groupby(changes["symbol"]).cumsum()
     fraction = (after - gained) * changes["price"] - after
     is_paid = (changes["kind"] == "SPLIT") & (changes["cash"] > 0)
@@ -226,9 +222,13 @@ def _slippage(fills: pd.DataFrame, prices: pd.DataFrame) -> float:
     filled = fills[fills["kind"] == "FILL"]
     opens = prices[["session_date", "symbol", "open"]]
     beside_open = filled.merge(opens, on=["session_date", "symbol"], how="left")
-    side = np.where(beside_open["side"] == "BUY", 1.0, -1.0)
-    beyond = (beside_open["price"] - beside_open["open"]) * beside_open["shares"] * side
-    return float(beyond.sum())
+    beyond = (beside_open["price"] - beside_open["open"]) * beside_open["shares"]
+    return float((beyond * _signs(beside_open["side"])).sum())
+
+
+def _signs(sides: pd.Series) -> "np.ndarray":
+    """1 for a purchase, -1 for a sale."""
+    return np.where(sides == "BUY", 1.0, -1.0)
 
 
 def _opens(prices: pd.DataFrame) -> pd.DataFrame:

@@ -53,15 +53,11 @@ class PartitionedParquetIOManager(dg.ConfigurableIOManager):
         asset = context.asset_key.to_user_string()
         dataset = dataset_of(asset)
         keys = list(context.asset_partition_keys)
-        where = f"{asset} [{keys[0]}{'' if len(keys) == 1 else ' .. ' + keys[-1]}]"
+        where = named_range(asset, keys)
         frame = dataset.conform(obj, where)
-        parts = {part.key: part for part in split_by_partition(dataset, frame)}
-        if foreign := sorted(set(parts) - set(keys)):
-            raise BadDataError(f"{where}: rows of partitions outside this run: {foreign[:5]}")
-        empty = [key for key in keys if key not in parts]
-        wanted = [
-            parts.get(key, Part(key, 0, 0)) for key in keys if key in parts or dataset.may_be_empty
-        ]
+        parts = parts_of(dataset, frame, keys, where)
+        empty = [part.key for part in parts if part.start == part.end]
+        wanted = [part for part in parts if dataset.may_be_empty or part.start < part.end]
         code_version = context.asset_spec.code_version or ""
         stored = self.store().write_parts(dataset, asset, frame, wanted, code_version)
         if empty and not dataset.may_be_empty:
@@ -104,6 +100,22 @@ class PartitionedParquetIOManager(dg.ConfigurableIOManager):
             return store.read(dataset, asset, keys)
         except MissingPartitionError as error:
             raise MissingPartitionError(f"{error}{_needed_by(context)}") from error
+
+
+def named_range(asset: str, keys: Sequence[str]) -> str:
+    """An asset and the range of its partitions, for messages."""
+    return f"{asset} [{keys[0]}{'' if len(keys) == 1 else ' .. ' + keys[-1]}]"
+
+
+def parts_of(dataset: Dataset, frame: pd.DataFrame, keys: Sequence[str], where: str) -> list[Part]:
+    """A part of a sorted frame for each of ``keys``, without rows where it has none.
+
+    Raises ``BadDataError``, with ``where``, for rows of other partitions.
+    """
+    parts = {part.key: part for part in split_by_partition(dataset, frame)}
+    if foreign := sorted(set(parts) - set(keys)):
+        raise BadDataError(f"{where}: rows of partitions outside this run: {foreign[:5]}")
+    return [parts.get(key, Part(key, 0, 0)) for key in keys]
 
 
 def split_by_partition(dataset: Dataset, frame: pd.DataFrame) -> Iterator[Part]:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from quant_assets.errors import BadConfigurationError, BadDataError
-from quant_assets.io_managers.parquet_store import Part
-from quant_assets.io_managers.partitioned_parquet import split_by_partition
+from quant_assets.errors import BadConfigurationError
+from quant_assets.io_managers.partitioned_parquet import named_range, parts_of
 from quant_assets.io_managers.serving_database import ServingDatabase
 from quant_assets.io_managers.serving_tables import SERVED, Served
 from quant_assets.policies import typed_failures
@@ -53,15 +52,11 @@ class ServingIOManager(dg.ConfigurableIOManager):
         with typed_failures():
             served = _served(context)
             keys = list(context.asset_partition_keys)
-            where = f"{served.asset} [{keys[0]}{'' if len(keys) == 1 else ' .. ' + keys[-1]}]"
+            where = named_range(served.asset, keys)
             frame = served.table.dataset.conform(obj, where)
-            parts = {part.key: part for part in split_by_partition(served.table.dataset, frame)}
-            if foreign := sorted(set(parts) - set(keys)):
-                raise BadDataError(f"{where}: rows of partitions outside this run: {foreign[:5]}")
+            parts = parts_of(served.table.dataset, frame, keys, where)
             database = self._database()
-            change = database.replace(
-                served, frame, [parts.get(key, Part(key, 0, 0)) for key in keys]
-            )
+            change = database.replace(served, frame, parts)
             context.add_output_metadata(
                 {
                     "database": database.address,
